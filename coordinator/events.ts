@@ -1,0 +1,76 @@
+import type { Evaluation } from '../shared/fusion/evaluation.ts';
+
+/**
+ * What happens in a study, as the coordinator tells it: to the terminal, to `metrics.jsonl`, to the report. Nothing here
+ * comes from private data except through released (noised, charged) models; no update, norm or cohort draw is in it.
+ */
+export type StudyEvent =
+  | {
+      readonly type: 'started';
+      readonly time: string;
+      readonly study: string;
+      readonly studyHash: string;
+      readonly folder: string;
+      readonly software: string;
+      readonly backend: string;
+      readonly rounds: number;
+      readonly resumedAfterRound: number;
+      readonly protection: 'local-noise' | 'none';
+      readonly budget: EpsilonOfDelta;
+      readonly modalities: readonly ModalityFacts[];
+      readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];
+    }
+  | { readonly type: 'listening'; readonly time: string; readonly url: string; readonly coordinatorKey: string }
+  | { readonly type: 'site'; readonly time: string; readonly site: string; readonly modality: string; readonly state: 'enrolled' | 'connected' | 'disconnected' }
+  | {
+      readonly type: 'round-started';
+      readonly time: string;
+      readonly round: number;
+      readonly modality: string;
+      readonly cohort: readonly string[];
+      readonly epsilonAfter: number;
+    }
+  | {
+      readonly type: 'round-ended';
+      readonly time: string;
+      readonly round: number;
+      readonly modality: string;
+      readonly outcome: 'committed' | 'aborted';
+      readonly reason?: string;
+      readonly sites: readonly string[];
+      readonly seconds: number;
+      readonly epsilonSpent: EpsilonOfDelta;
+    }
+  | { readonly type: 'evaluated'; readonly time: string; readonly round: number; readonly split: 'selection' | 'test'; readonly evaluation: Evaluation }
+  | { readonly type: 'failure'; readonly time: string; readonly site?: string; readonly code: string; readonly message: string }
+  | {
+      readonly type: 'ended';
+      readonly time: string;
+      readonly reason: 'completed' | 'budget-exhausted' | 'interrupted' | 'failed';
+      readonly detail: string;
+      readonly roundsCommitted: number;
+      readonly epsilonSpent: EpsilonOfDelta;
+      readonly seconds: number;
+      /** Largest resident set of the coordinator process, MiB. */
+      readonly peakMemoryMiB: number;
+    };
+
+/** epsilon is null where it is infinite (JSON has no infinity). */
+export interface EpsilonOfDelta {
+  readonly epsilon: number | null;
+  readonly delta: number;
+}
+
+export interface ModalityFacts {
+  readonly modality: string;
+  readonly encoder: string;
+  readonly parameters: number;
+  readonly rounds: number;
+  readonly localSteps: number;
+  readonly samplingRate: number;
+  /** Null without privacy. */
+  readonly noiseMultiplier: number | null;
+  readonly clipNorm: number | null;
+}
+
+export type EventSink = (event: StudyEvent) => void;

@@ -1,0 +1,35 @@
+import tseslint from 'typescript-eslint';
+
+/** Import directions of the house: shared <- coordinator, shared <- client, never sideways; deploy and test see all. */
+const forbid = (...patterns) => ({
+  'no-restricted-imports': ['error', { patterns: patterns.map(([group, message]) => ({ group, message })) }],
+});
+const tensors = [['@tensorflow/*', '@tensorflow/**', '**/model/*'], 'only shared/model and shared/platform know tensors'];
+const node = [['node:*', 'fs', 'path', 'crypto', 'os', 'worker_threads', 'child_process', '**/platform/*'], 'shared is portable: no Node, no platform adapters'];
+const rooms = (...names) => [names.map((name) => `**/${name}/**`), `imports only go shared <- coordinator, client <- deploy, test`];
+
+export default tseslint.config(
+  { ignores: ['dist/**', 'node_modules/**', 'coverage/**'] },
+  ...tseslint.configs.strictTypeChecked,
+  {
+    languageOptions: { parserOptions: { project: './tsconfig.json' } },
+    rules: {
+      '@typescript-eslint/switch-exhaustiveness-check': 'error',
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/no-non-null-assertion': 'off', // hot loops over typed arrays
+      '@typescript-eslint/no-unnecessary-condition': ['error', { allowConstantLoopConditions: true }],
+      'no-restricted-properties': ['error', { object: 'Math', property: 'random', message: 'privacy needs the CSPRNG; initial weights have their own seeded generator' }],
+      'no-console': 'error',
+    },
+  },
+  { files: ['shared/**'], ignores: ['shared/platform/**'], rules: forbid(rooms('coordinator', 'client', 'deploy', 'test'), node) },
+  {
+    files: ['shared/{privacy,ledger,crypto,protocol,fusion,study,data}/**'],
+    rules: forbid(rooms('coordinator', 'client', 'deploy', 'test'), node, tensors),
+  },
+  { files: ['shared/platform/**'], rules: forbid(rooms('coordinator', 'client', 'deploy', 'test')) },
+  { files: ['coordinator/**'], rules: forbid(rooms('client', 'deploy', 'test')) },
+  { files: ['client/**'], rules: forbid(rooms('coordinator', 'deploy', 'test')) },
+  { files: ['test/**'], rules: { 'no-console': 'off', '@typescript-eslint/no-unsafe-assignment': 'off', '@typescript-eslint/no-unsafe-member-access': 'off' } },
+  { files: ['eslint.config.js'], ...tseslint.configs.disableTypeChecked },
+);

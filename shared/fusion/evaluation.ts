@@ -1,0 +1,47 @@
+/** The shapes of an evaluation; computed by `evaluate.ts` from public samples and released models only. */
+
+export const FUSION_RULES = ['hybrid', 'hybrid-linear', 'hybrid-log', 'equal', 'entropy', 'product'] as const;
+/** `hybrid` is the study's own choice of pool; the other five are always compared with it. */
+export type FusionRule = (typeof FUSION_RULES)[number];
+
+export interface Metrics {
+  readonly samples: number;
+  readonly accuracy: number;
+  readonly weighted: ClassAverages;
+  readonly macro: ClassAverages;
+  /** Expected calibration error, equal-width bins on the top probability (Guo et al. 2017). */
+  readonly ece10: number;
+  readonly ece15: number;
+  /** Accuracy over the samples with top probability in [0, 0.5]; null when there are none. */
+  readonly confAccLow: number | null;
+  readonly confAccLowCount: number;
+  /** Mean negative log-likelihood, nats. */
+  readonly nll: number;
+  /** [true class][predicted class], counts. */
+  readonly confusion: readonly (readonly number[])[];
+  /** The 10 bins of the reliability diagram: count, mean confidence, accuracy (0 where empty). */
+  readonly reliability: readonly { readonly count: number; readonly confidence: number; readonly accuracy: number }[];
+}
+
+export interface ClassAverages {
+  readonly precision: number;
+  readonly recall: number;
+  readonly f1: number;
+}
+
+export interface Evaluation {
+  readonly samples: number;
+  /** Over the samples that have the modality. */
+  readonly perModality: Readonly<Record<string, Metrics>>;
+  /** Over all samples, whatever modalities they have. */
+  readonly fused: Readonly<Record<FusionRule, Metrics>>;
+  /** Mean hybrid weight over the samples that have the modality, and how many of them have it. */
+  readonly weights: Readonly<Record<string, { readonly mean: number; readonly samples: number }>>;
+}
+
+/** Aligned samples with the logits of every modality; `present[m][i]` is 1 where sample i has modality m. */
+export interface ScoredSamples {
+  readonly classes: number;
+  readonly labels: Int32Array;
+  readonly modalities: Readonly<Record<string, { readonly logits: Float32Array; readonly present: Uint8Array }>>;
+}

@@ -1,0 +1,155 @@
+import didYouMean from 'didyoumean2';
+import { LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { AntiphonError } from '../errors.ts';
+import { studySchema, type Study } from './schema.ts';
+
+/**
+ * A study from YAML text. `source` names the text in messages (a path). Throws AntiphonError('study-invalid') listing
+ * every fault with its place, what was expected and, for an unknown key, the key that was probably meant.
+ */
+export function parseStudy(text: string, source: string): Study {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, strict: true });
+  const [syntax] = document.errors;
+  if (syntax !== undefined) throw new AntiphonError('study-invalid', `${source} is not valid YAML: ${syntax.message}`);
+
+  const lineOf = (path: readonly PropertyKey[]): string => {
+    for (let length = path.length; length > 0; length -= 1) {
+      const node = document.getIn(path.slice(0, length), true);
+      if (typeof node === 'object' && node !== null && 'range' in node && Array.isArray(node.range)) {
+        return `:${lines.linePos(Number(node.range[0])).line}`;
+      }
+    }
+    return '';
+  };
+  const result = studySchema.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap(describeIssue);
+  if (faults.length > 0) {
+    const list = faults.map(({ path, message }) => `  ${source}${lineOf(path)} ${formatPath(path)}: ${message}`).join('\n');
+    throw new AntiphonError('study-invalid', `the study file has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${list}`);
+  }
+  if (!result.success) throw new AntiphonError('study-invalid', `${source} does not describe a study`);
+  return result.data;
+}
+
+/** A study received from the coordinator, as parsed canonical JSON. */
+export function studyFromUnknown(value: unknown): Study {
+  const result = studySchema.safeParse(value);
+  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap(describeIssue);
+  if (!result.success || faults.length > 0) {
+    throw new AntiphonError('study-invalid', `the coordinator sent a study that is not valid: ${faults.map((f) => `${formatPath(f.path)}: ${f.message}`).join('; ')}`);
+  }
+  return result.data;
+}
+
+interface Fault {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path.length === 0 ? '(whole file)' : path.map(String).join('.');
+}
+
+function describeIssue(issue: z.core.$ZodIssue): Fault[] {
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(issue.path);
+    return issue.keys.map((key) => {
+      const [nearest] = [didYouMean(key, known)].flat();
+      const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `known keys here: ${known.join(', ')}`;
+      return { path: [...issue.path, key], message: `unknown key "${key}"; ${hint}` };
+    });
+  }
+  if (issue.code === 'invalid_union' && 'errors' in issue && issue.errors.length > 0) {
+    return [{ path: issue.path, message: issue.errors.flat().map((inner) => inner.message).join(', or ') }];
+  }
+  return [{ path: issue.path, message: issue.message }];
+}
+
+/** The keys the schema knows at a path, for the suggestion; a union offers the keys of all its members. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let level: unknown[] = [studySchema];
+  for (const step of path) level = level.flatMap((schema) => children(schema, step));
+  return [...new Set(level.flatMap((schema) => Object.keys(shapeOf(schema) ?? {})))];
+}
+
+interface SchemaParts {
+  readonly shape?: Record<string, unknown>;
+  readonly innerType?: unknown;
+  readonly element?: unknown;
+  readonly valueType?: unknown;
+  readonly options?: readonly unknown[];
+}
+
+function partsOf(schema: unknown): SchemaParts {
+  return typeof schema === 'object' && schema !== null && 'def' in schema ? (schema.def as SchemaParts) : {};
+}
+
+function unwrap(schema: unknown): unknown[] {
+  const parts = partsOf(schema);
+  if (parts.innerType !== undefined) return unwrap(parts.innerType);
+  if (parts.options !== undefined) return parts.options.flatMap(unwrap);
+  return [schema];
+}
+
+function shapeOf(schema: unknown): Record<string, unknown> | undefined {
+  return unwrap(schema).reduce<Record<string, unknown> | undefined>((all, one) => ({ ...all, ...partsOf(one).shape }), undefined);
+}
+
+function children(schema: unknown, step: PropertyKey): unknown[] {
+  return unwrap(schema).flatMap((one) => {
+    const parts = partsOf(one);
+    const child = typeof step === 'string' && parts.shape !== undefined ? parts.shape[step] : undefined;
+    return [child, parts.element, parts.valueType].filter((found) => found !== undefined);
+  });
+}
+
+/** What no schema can say: references between the parts of a study. */
+function contradictions(study: Study): Fault[] {
+  const faults: Fault[] = [];
+  const modalities = Object.keys(study.modalities);
+  const expectModality = (name: string, path: readonly PropertyKey[]): void => {
+    if (modalities.includes(name)) return;
+    const [nearest] = [didYouMean(name, modalities)].flat();
+    faults.push({ path, message: `no modality "${name}"; ${typeof nearest === 'string' ? `did you mean "${nearest}"?` : `the study has: ${modalities.join(', ')}`}` });
+  };
+  if (modalities.length === 0) faults.push({ path: ['modalities'], message: 'expected at least one modality' });
+
+  const names = new Set<string>();
+  study.sites.forEach((site, i) => {
+    expectModality(site.modality, ['sites', i, 'modality']);
+    if (names.has(site.name)) faults.push({ path: ['sites', i, 'name'], message: `two sites are called "${site.name}"; every site needs its own name` });
+    names.add(site.name);
+  });
+  study.schedule.order?.forEach((name, i) => expectModality(name, ['schedule', 'order', i]));
+  const order = study.schedule.order ?? modalities;
+  for (const name of new Set(order)) {
+    if (modalities.includes(name) && !study.sites.some((site) => site.modality === name)) {
+      faults.push({ path: ['sites'], message: `no site holds the modality "${name}", which the schedule trains` });
+    }
+  }
+  for (const [name, { shape, encoder, records }] of Object.entries(study.modalities)) {
+    const at = ['modalities', name];
+    if (encoder.type === 'cnn' && shape.length !== 3) {
+      faults.push({ path: [...at, 'shape'], message: `a cnn needs [height, width, channels], found [${shape.join(', ')}]` });
+    }
+    if (encoder.type === 'cnn' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
+      faults.push({ path: [...at, 'encoder', 'groups'], message: `${encoder.groups} groups must divide every entry of filters [${encoder.filters.join(', ')}]` });
+    }
+    if (records.values.endsWith('.csv') !== (records.columns !== undefined)) {
+      faults.push({ path: [...at, 'records'], message: 'a .csv needs "columns", and only a .csv may have them' });
+    }
+    if (records.columns !== undefined && records.columns.length !== shape.reduce((a, b) => a * b, 1)) {
+      faults.push({ path: [...at, 'records', 'columns'], message: `${records.columns.length} columns do not fill the shape [${shape.join(', ')}]` });
+    }
+  }
+  if (study.fusion.prior !== undefined && study.fusion.prior.length !== study.classes.length) {
+    faults.push({ path: ['fusion', 'prior'], message: `expected one value per class (${study.classes.length}), found ${study.fusion.prior.length}` });
+  }
+  const { privacy } = study;
+  if (privacy.protection === 'local-noise' && privacy.epsilon === undefined && privacy.noiseMultiplier === undefined) {
+    faults.push({ path: ['privacy'], message: 'give epsilon (the noise is calibrated), noiseMultiplier (the epsilon is computed), or both' });
+  }
+  return faults;
+}
