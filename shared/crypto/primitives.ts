@@ -7,6 +7,8 @@ export interface Primitives {
   /** CSPRNG bytes. Throws if the system has none; never falls back. */
   readonly randomBytes: (length: number) => Uint8Array;
   readonly sha256: (bytes: Uint8Array) => Uint8Array;
+  /** SHA-256 of the parts, one after the other, without joining them. */
+  readonly sha256Parts: (parts: readonly Uint8Array[]) => Uint8Array;
   /** Ed25519 (RFC 8032). `secretKey`: the 32-byte seed. Returns 64 bytes. */
   readonly sign: (message: Uint8Array, secretKey: Uint8Array) => Uint8Array;
   /** False for any malformed key or signature; never throws. */

@@ -1,0 +1,262 @@
+import { bytesToFloats, floatsToBytes, fromHex, toHex } from '../shared/bytes.ts';
+import type { RoundKeys } from '../shared/crypto/keys.ts';
+import type { Primitives } from '../shared/crypto/primitives.ts';
+import { createSeal, type Direction, type SealContext } from '../shared/crypto/seal.ts';
+import { invariant } from '../shared/errors.ts';
+import { canonicalJson } from '../shared/ledger/canonical.ts';
+import type { LedgerMechanism, ReceiptEntry, Refusal } from '../shared/ledger/entry.ts';
+import { verifyReceipt, verifyRefusal } from '../shared/ledger/statements.ts';
+import { failure, isFailure, type Failure } from '../shared/protocol/failure.ts';
+import { LIMITS, type SiteMessage } from '../shared/protocol/messages.ts';
+import { chunkCount, createInbox, createOutbox, hashChunks, openTransfer, sealTransfer, type Inbox, type Outbox } from '../shared/protocol/transfer.ts';
+import type { Hub, HubEvent } from './hub.ts';
+import { beginRound, isSettled, moveMember, verdictOf, type RoundState, type Verdict } from './round.ts';
+
+/** One reserved round, ready to go out. */
+export interface RoundOrder {
+  readonly round: number;
+  readonly study: string;
+  /** Hash of the RESERVE line. */
+  readonly reserve: string;
+  readonly mechanism: LedgerMechanism;
+  readonly cohort: readonly string[];
+  /** Ed25519 keys of the cohort, hex. */
+  readonly siteKeys: ReadonlyMap<string, string>;
+  readonly quorum: number;
+  readonly deadlineMs: number;
+  /** The flat (encoder, head) weights the round starts from. */
+  readonly weights: Float32Array;
+  readonly roundKeys: RoundKeys;
+}
+
+export interface RoundOutcome {
+  readonly verdict: Exclude<Verdict, { type: 'collecting' }>;
+  readonly refusals: readonly Refusal[];
+}
+
+export interface ExchangePorts {
+  readonly hub: Hub;
+  readonly primitives: Primitives;
+  /** Brings the site's copy of the ledger up to date before it is offered anything. */
+  readonly feedLedger: (site: string) => void;
+  /** May this update be combined? (shape, finite, norm) */
+  readonly check: (site: string, update: Float32Array) => Failure | undefined;
+  readonly report: (site: string, problem: Failure) => void;
+  readonly setTimer: (callback: () => void, ms: number) => () => void;
+  /** Aborts the exchange when the study is interrupted. */
+  readonly signal: AbortSignalLike;
+}
+
+/** The part of AbortSignal that is needed here. */
+export interface AbortSignalLike {
+  readonly aborted: boolean;
+  readonly addEventListener: (type: 'abort', listener: () => void) => void;
+  readonly removeEventListener: (type: 'abort', listener: () => void) => void;
+}
+
+interface Transfer {
+  readonly seal: (direction: Direction, totalBytes: number) => SealContext;
+  readonly download: { readonly outbox: Outbox; readonly chunks: readonly Uint8Array[] };
+}
+
+interface Upload {
+  readonly receipt: ReceiptEntry;
+  readonly siteRoundKey: Uint8Array;
+  readonly totalBytes: number;
+  readonly inbox: Inbox;
+}
+
+/**
+ * Dispatch and collect of one round. Idempotent towards every site: a reconnected site is offered the same round again, a staged
+ * update continues where it stopped, a repeated message changes nothing. Resolves when quorum or deadline decide.
+ */
+export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<RoundOutcome> {
+  const { hub, primitives } = ports;
+  const plaintext = floatsToBytes(order.weights);
+  const transfers = new Map<string, Transfer>();
+  const uploads = new Map<string, Upload>();
+  let state: RoundState = beginRound(order.round, order.cohort, order.quorum);
+
+  const sealWith = (site: string, siteRoundKey: Uint8Array) => (direction: Direction, totalBytes: number) =>
+    createSeal({
+      primitives,
+      own: order.roundKeys,
+      coordinatorRoundKey: order.roundKeys.publicKey,
+      siteRoundKey,
+      study: fromHex(order.study, 32),
+      round: order.round,
+      site,
+      direction,
+      chunks: chunkCount(totalBytes),
+    });
+
+  const offer = (site: string): void => {
+    ports.feedLedger(site);
+    hub.send(site, {
+      type: 'offer',
+      round: order.round,
+      reserve: fromHex(order.reserve, 32),
+      roundKey: new Uint8Array(order.roundKeys.publicKey),
+      totalBytes: plaintext.length,
+      deadlineMs: Math.round(order.deadlineMs),
+    });
+  };
+  const pump = (site: string): void => {
+    const transfer = transfers.get(site);
+    if (transfer === undefined) return;
+    for (const index of transfer.download.outbox.next()) {
+      const sealed = transfer.download.chunks[index];
+      invariant(sealed !== undefined, `chunk ${index}`);
+      hub.sendChunk(site, { round: order.round, index, sealed });
+    }
+  };
+  const refuseMessage = (site: string, problem: Failure): void => {
+    ports.report(site, problem);
+    hub.send(site, { type: 'failure', code: problem.code, message: problem.message, fatal: false });
+  };
+
+  const receive = (site: string, message: SiteMessage): void => {
+    if ('round' in message && message.round !== order.round) {
+      refuseMessage(site, failure('wrong-round', `expected round ${order.round}, found ${message.round}`));
+      return;
+    }
+    switch (message.type) {
+      case 'accept': {
+        const seal = sealWith(site, message.roundKey);
+        const chunks = sealTransfer(seal('to-site', plaintext.length), plaintext);
+        transfers.set(site, { seal, download: { chunks, outbox: createOutbox({ chunks: chunks.length, window: LIMITS.window }) } });
+        state = moveMember(state, site, { type: 'training' });
+        pump(site);
+        return;
+      }
+      case 'ack':
+        transfers.get(site)?.download.outbox.acknowledge(message.nextChunk);
+        pump(site);
+        return;
+      case 'refuse': {
+        const problem = judgeRefusal(message.refusal, site);
+        if (problem !== undefined) refuseMessage(site, problem);
+        else state = moveMember(state, site, { type: 'refused', refusal: message.refusal });
+        return;
+      }
+      case 'update':
+        announce(site, message);
+        return;
+      case 'failure':
+        ports.report(site, failure('site-failed', `${message.code}: ${message.message}`));
+        return;
+      case 'hello':
+      case 'enrol':
+      case 'ready':
+        refuseMessage(site, failure('out-of-order', `a message of type ${message.type} does not belong into a round`));
+    }
+  };
+
+  const judgeRefusal = (refusal: Refusal, site: string): Failure | undefined => {
+    if (refusal.site !== site) return failure('wrong-site', `the refusal speaks for "${refusal.site}"`);
+    if (refusal.study !== order.study) return failure('wrong-study', 'the refusal belongs to another study');
+    if (refusal.round !== order.round || refusal.reserve !== order.reserve) return failure('wrong-round', 'the refusal belongs to another round');
+    return verifyRefusal(primitives, refusal, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the refusal is not signed by the enrolled key');
+  };
+
+  const announce = (site: string, message: Extract<SiteMessage, { type: 'update' }>): void => {
+    const { receipt, totalBytes, roundKey } = message;
+    const problem = judgeReceipt(receipt, site) ?? (totalBytes === plaintext.length ? undefined : failure('wrong-length', `expected an update of ${plaintext.length} bytes, found ${totalBytes}`));
+    if (problem !== undefined) {
+      refuseMessage(site, problem);
+      state = moveMember(state, site, { type: 'rejected', code: problem.code });
+      return;
+    }
+    const member = state.members.get(site);
+    if (member !== undefined && isSettled(member)) {
+      hub.send(site, { type: 'stored', round: order.round });
+      return;
+    }
+    let upload = uploads.get(site);
+    if (upload?.receipt.update !== receipt.update) {
+      const inbox = createInbox(totalBytes);
+      if (isFailure(inbox)) {
+        refuseMessage(site, inbox);
+        return;
+      }
+      upload = { receipt, siteRoundKey: roundKey, totalBytes, inbox };
+      uploads.set(site, upload);
+    }
+    state = moveMember(state, site, { type: 'uploading' });
+    hub.send(site, { type: 'resume', round: order.round, nextChunk: upload.inbox.nextChunk() });
+  };
+
+  const judgeReceipt = (receipt: ReceiptEntry, site: string): Failure | undefined => {
+    if (receipt.site !== site) return failure('wrong-site', `the receipt speaks for "${receipt.site}"`);
+    if (receipt.study !== order.study) return failure('wrong-study', 'the receipt belongs to another study');
+    if (receipt.round !== order.round || receipt.reserve !== order.reserve) return failure('wrong-round', 'the receipt belongs to another round');
+    if (canonicalJson(receipt.mechanism) !== canonicalJson(order.mechanism)) return failure('malformed', 'the receipt names another mechanism than the reserve');
+    return verifyReceipt(primitives, receipt, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the receipt is not signed by the enrolled key');
+  };
+
+  const take = (site: string, index: number, sealed: Uint8Array): void => {
+    const upload = uploads.get(site);
+    if (upload === undefined) {
+      refuseMessage(site, failure('out-of-order', 'a chunk came before its update was announced'));
+      return;
+    }
+    const problem = upload.inbox.accept(index, sealed);
+    if (problem !== undefined) {
+      refuseMessage(site, problem);
+      return;
+    }
+    hub.send(site, { type: 'ack', round: order.round, nextChunk: upload.inbox.nextChunk() });
+    const member = state.members.get(site);
+    if (upload.inbox.complete() && member !== undefined && !isSettled(member)) finishUpload(site, upload);
+  };
+
+  const finishUpload = (site: string, upload: Upload): void => {
+    const update = openUpdate(site, upload);
+    const problem = isFailure(update) ? update : ports.check(site, update);
+    if (isFailure(update) || problem !== undefined) {
+      const reason = problem ?? failure('malformed', 'the update could not be read');
+      refuseMessage(site, reason);
+      state = moveMember(state, site, { type: 'rejected', code: reason.code });
+      return;
+    }
+    state = moveMember(state, site, { type: 'delivered', receipt: upload.receipt, update });
+    hub.send(site, { type: 'stored', round: order.round });
+  };
+
+  const openUpdate = (site: string, { inbox, receipt, siteRoundKey, totalBytes }: Upload): Float32Array | Failure => {
+    if (toHex(hashChunks(primitives, inbox.chunks())) !== receipt.update) return failure('hash-mismatch', 'the update is not the one that the receipt names');
+    const opened = openTransfer(sealWith(site, siteRoundKey)('to-coordinator', totalBytes), inbox.chunks());
+    return isFailure(opened) ? opened : bytesToFloats(opened);
+  };
+
+  return new Promise((resolve) => {
+    const settle = (deadlinePassed: boolean): void => {
+      const verdict = ports.signal.aborted ? { type: 'abort' as const, reason: 'the coordinator was stopped' } : verdictOf(state, deadlinePassed);
+      if (verdict.type === 'collecting') return;
+      unsubscribe();
+      cancelTimer();
+      ports.signal.removeEventListener('abort', interrupted);
+      const refusals = [...state.members.values()].flatMap((member) => (member.type === 'refused' ? [member.refusal] : []));
+      resolve({ verdict, refusals });
+    };
+    const interrupted = (): void => {
+      settle(true);
+    };
+    const unsubscribe = hub.subscribe((event: HubEvent) => {
+      if (!state.members.has(event.site)) return;
+      if (event.type === 'ready') offer(event.site);
+      else if (event.type === 'message') receive(event.site, event.message);
+      else if (event.type === 'chunk') {
+        if (event.chunk.round === order.round) take(event.site, event.chunk.index, event.chunk.sealed);
+        else refuseMessage(event.site, failure('wrong-round', `expected a chunk of round ${order.round}, found ${event.chunk.round}`));
+      }
+      settle(false);
+    });
+    const cancelTimer = ports.setTimer(() => {
+      settle(true);
+    }, order.deadlineMs);
+    ports.signal.addEventListener('abort', interrupted);
+    for (const site of order.cohort) if (hub.ready().has(site)) offer(site);
+    if (ports.signal.aborted) interrupted();
+  });
+}

@@ -1,0 +1,314 @@
+import { toHex } from '../shared/bytes.ts';
+import { generateRoundKeys, type RoundKeys } from '../shared/crypto/keys.ts';
+import { floatsToBytes } from '../shared/bytes.ts';
+import type { Primitives } from '../shared/crypto/primitives.ts';
+import { AntiphonError, invariant } from '../shared/errors.ts';
+import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
+import { toDecimal } from '../shared/ledger/decimal.ts';
+import type { EndEntry, ReserveEntry } from '../shared/ledger/entry.ts';
+import type { LedgerState } from '../shared/ledger/fold.ts';
+import { refundedSpend, spent } from '../shared/ledger/spending.ts';
+import { toLedgerMechanism } from '../shared/ledger/mechanism.ts';
+import type { Network } from '../shared/model/network.ts';
+import type { ResolvedStudy } from '../shared/study/resolve.ts';
+import { modalityOfRound } from '../shared/study/schedule.ts';
+import type { Study } from '../shared/study/schema.ts';
+import { combineUpdates, freshOptimiser, serverStep } from './aggregate.ts';
+import type { Book } from './book.ts';
+import { reserveRound } from './budget.ts';
+import { checkUpdate, updateNormBound } from './check-update.ts';
+import { evaluateModel } from './evaluate.ts';
+import type { EventSink, StudyEvent } from './events.ts';
+import { conductRound, type AbortSignalLike, type RoundOutcome } from './exchange.ts';
+import { projectHeadUpdate, rememberHeadUpdate } from './head-projection.ts';
+import type { Hub } from './hub.ts';
+import { flatOf, initialModel, withFlat } from './model-state.ts';
+import { planEntry, plannedDisclosures } from './plan.ts';
+import type { Checkpoint, CheckpointStore } from './store/checkpoint.ts';
+
+/** A reserved round that has not ended: its X25519 secret, so that a restarted coordinator can open what sites have staged. */
+export interface RoundKeyStore {
+  readonly load: (round: number) => Promise<RoundKeys | undefined>;
+  readonly save: (round: number, keys: RoundKeys) => Promise<void>;
+}
+
+export interface CoordinatorPorts {
+  readonly book: Book;
+  readonly hub: Hub;
+  readonly checkpoints: CheckpointStore;
+  readonly roundKeys: RoundKeyStore;
+  readonly primitives: Primitives;
+  readonly coordinatorKey: Uint8Array;
+  readonly evaluationSets: { readonly selection: EvaluationSet; readonly test: EvaluationSet } | undefined;
+  readonly feedLedger: (site: string) => void;
+  readonly emit: EventSink;
+  readonly now: () => number;
+  readonly setTimer: (callback: () => void, ms: number) => () => void;
+  readonly signal: AbortSignalLike;
+}
+
+export interface StudyContext {
+  readonly study: Study;
+  readonly resolved: ResolvedStudy;
+  readonly studyHash: string;
+  readonly networks: ReadonlyMap<string, Network>;
+}
+
+export type StudyEnd = Pick<EndEntry, 'reason' | 'detail'>;
+
+/**
+ * The story of a study, as the coordinator lives it. Everything it knows is a fold over the ledger plus the last checkpoint, so that it
+ * may be killed at any point and started again.
+ */
+export async function runStudy(context: StudyContext, ports: CoordinatorPorts): Promise<StudyEnd> {
+  const { study } = context;
+  // 1. The plan is the first thing written: no later number can depend on the data.
+  await beginLedger(context, ports);
+  // 2. The model: the last committed checkpoint, or the initial one from the public seed.
+  let checkpoint = await lastCheckpoint(context, ports);
+  // 3. Every site of the study is enrolled and ready.
+  if (ports.book.state().ended === undefined) await sitesReady(context, ports);
+  // 4. The rounds, one modality at a time, as long as schedule and budget allow.
+  let end: StudyEnd | undefined = endedBefore(ports.book.state());
+  while (end === undefined) {
+    const step = await nextRound(context, ports, checkpoint);
+    if (step.type === 'ended') end = step.end;
+    else checkpoint = step.checkpoint;
+  }
+  // 5. The last number: the test part, looked at once.
+  if (end.reason !== 'failed') await evaluate(context, ports, { checkpoint, split: 'test' });
+  // 6. The ledger is closed, every site gets the whole of it.
+  if (ports.book.state().ended === undefined && end.reason !== 'interrupted') {
+    await ports.book.append({ type: 'end', ...end, epsilonSpent: spentText(ports.book.state()) });
+  }
+  for (const site of ports.hub.ready()) {
+    ports.feedLedger(site);
+    ports.hub.send(site, { type: 'study-ended', reason: end.reason });
+  }
+  void study;
+  return end;
+}
+
+async function beginLedger({ study, resolved, studyHash }: StudyContext, { book, coordinatorKey }: CoordinatorPorts): Promise<void> {
+  const { plan } = book.state();
+  if (plan === undefined) {
+    await book.append(planEntry({ study, resolved, studyHash, coordinatorKey }), ...plannedDisclosures(study));
+  } else if (plan.study !== studyHash) {
+    throw new AntiphonError('study-invalid', `this folder's ledger belongs to study ${plan.studyName} (${plan.study.slice(0, 16)}), expected ${study.name} (${studyHash.slice(0, 16)}): the study file was changed or the folder is another study's; use a new --out folder`);
+  }
+}
+
+async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints }: CoordinatorPorts): Promise<Checkpoint> {
+  const committed = book.state().lastCommittedRound;
+  if (committed > 0) return checkpoints.load(committed, studyHash);
+  return { round: 0, model: initialModel(study, networks), optimisers: new Map(), headMoments: new Map() };
+}
+
+/** Resolves when every site of the study has enrolled and said that it is ready; the join deadline ends the wait. */
+function sitesReady({ study }: StudyContext, ports: CoordinatorPorts): Promise<void> {
+  const missing = (): string[] => study.sites.map(({ name }) => name).filter((name) => !ports.hub.ready().has(name));
+  const { joinDeadlineSeconds } = study.operation;
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      unsubscribe();
+      cancelTimer();
+      ports.signal.removeEventListener('abort', check);
+      settle();
+    };
+    const check = (): void => {
+      if (ports.signal.aborted || missing().length === 0) finish(resolve);
+    };
+    const unsubscribe = ports.hub.subscribe(check);
+    const cancelTimer = ports.setTimer(() => {
+      finish(() => {
+        reject(new AntiphonError('study-failed', `expected all ${study.sites.length} sites within ${joinDeadlineSeconds} s, still missing: ${missing().join(', ')}; start them, or raise operation.joinDeadlineSeconds`));
+      });
+    }, joinDeadlineSeconds * 1000);
+    ports.signal.addEventListener('abort', check);
+    check();
+  });
+}
+
+function endedBefore(state: LedgerState): StudyEnd | undefined {
+  return state.ended === undefined ? undefined : { reason: state.ended.reason, detail: state.ended.detail };
+}
+
+type RoundStep = { readonly type: 'advanced'; readonly checkpoint: Checkpoint } | { readonly type: 'ended'; readonly end: StudyEnd };
+
+/** A round with its commit point (design: architecture.md, "A round, with its commit point"). */
+async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpoint: Checkpoint): Promise<RoundStep> {
+  const { study, resolved } = context;
+  const { book } = ports;
+  if (ports.signal.aborted) return ended('interrupted', `stopped after round ${book.state().lastRound}; start again with the same folder to go on`);
+  // plan, reserve (or take up the reserved round that a crash left open)
+  if (book.state().open === undefined) {
+    const round = book.state().lastRound + 1;
+    if (round > study.schedule.rounds) return ended('completed', `all ${study.schedule.rounds} rounds of the schedule`);
+    const modality = modalityOfRound(book.state().plan?.order ?? [], round);
+    const plan = resolved.modalities.get(modality);
+    invariant(plan !== undefined, `modality ${modality}`);
+    const sites = study.sites.filter((site) => site.modality === modality && ports.hub.ready().has(site.name)).map(({ name }) => name);
+    if (sites.length === 0) return ended('failed', `no site of modality ${modality} is connected for round ${round}`);
+    const modelIn = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, modality))));
+    const decision = reserveRound(book.state(), { round, modality, sites, mechanism: toLedgerMechanism(plan.mechanism), modelIn });
+    if (decision.type === 'exhausted') return ended('budget-exhausted', decision.detail);
+    await ports.roundKeys.save(round, generateRoundKeys(ports.primitives));
+    // From here on the budget counts as spent, whatever crashes.
+    await book.append(decision.entry);
+  }
+  const { open } = book.state();
+  invariant(open !== undefined, 'a reserved round');
+  const { reserve } = open;
+  const startedAt = ports.now();
+  ports.emit({ type: 'round-started', time: iso(startedAt), round: reserve.round, modality: reserve.modality, cohort: reserve.sites, epsilonAfter: Number(reserve.epsilonAfter.epsilon) });
+  // dispatch, train (at the sites), collect
+  const outcome = await exchange(context, ports, { checkpoint, reserve, reserveHash: open.hash });
+  // aggregate, commit
+  const next = await conclude(context, ports, { checkpoint, reserve, reserveHash: open.hash, outcome, startedAt });
+  // evaluate
+  if (next.round === reserve.round && isEvaluated(study, reserve.round)) await evaluate(context, ports, { checkpoint: next, split: 'selection' });
+  return { type: 'advanced', checkpoint: next };
+}
+
+function ended(reason: StudyEnd['reason'], detail: string): RoundStep {
+  return { type: 'ended', end: { reason, detail } };
+}
+
+async function exchange(
+  { study, resolved, studyHash, networks }: StudyContext,
+  ports: CoordinatorPorts,
+  { checkpoint, reserve, reserveHash }: { readonly checkpoint: Checkpoint; readonly reserve: ReserveEntry; readonly reserveHash: string },
+): Promise<RoundOutcome> {
+  const plan = resolved.modalities.get(reserve.modality);
+  const network = networks.get(reserve.modality);
+  const roundKeys = await ports.roundKeys.load(reserve.round);
+  invariant(plan !== undefined && network !== undefined && roundKeys !== undefined, `round ${reserve.round} of ${reserve.modality}`);
+  const patients = new Map(study.sites.map((site) => [site.name, site.patients]));
+  return conductRound(
+    {
+      round: reserve.round,
+      study: studyHash,
+      reserve: reserveHash,
+      mechanism: reserve.mechanism,
+      cohort: reserve.sites,
+      siteKeys: new Map([...ports.book.state().sites].map(([name, { key }]) => [name, key])),
+      quorum: study.operation.quorum,
+      deadlineMs: study.operation.roundDeadlineSeconds * 1000,
+      weights: flatOf(checkpoint.model, reserve.modality),
+      roundKeys,
+    },
+    {
+      ...ports,
+      check: (site, update) =>
+        checkUpdate(update, {
+          parameters: network.size,
+          normBound: updateNormBound({
+            mechanism: plan.mechanism,
+            parameters: network.size,
+            patients: patients.get(site) ?? 1,
+            learningRate: plan.learningRate,
+            momentum: study.optimiser.local.momentum,
+          }),
+        }),
+      report: (site, { code, message }) => {
+        ports.emit({ type: 'failure', time: iso(ports.now()), site, code, message });
+      },
+    },
+  );
+}
+
+/** Staged checkpoint, then ONE durable write of receipts and COMMIT: the commit point. An abort keeps the old model; what was reserved stays spent. */
+async function conclude(
+  context: StudyContext,
+  ports: CoordinatorPorts,
+  round: { readonly checkpoint: Checkpoint; readonly reserve: ReserveEntry; readonly reserveHash: string; readonly outcome: RoundOutcome; readonly startedAt: number },
+): Promise<Checkpoint> {
+  const { reserve, reserveHash, outcome, startedAt } = round;
+  const { verdict } = outcome;
+  const refusals = [...outcome.refusals];
+  const refundedTo = refundedSpend(ports.book.state(), refusals.map(({ site }) => site));
+  const epsilonSpent = { epsilon: toDecimal(refundedTo.epsilon), delta: toDecimal(refundedTo.delta) };
+  let { checkpoint } = round;
+  let delivered: readonly string[] = [];
+  if (verdict.type === 'aggregate') {
+    delivered = verdict.delivered.map(({ receipt }) => receipt.site);
+    checkpoint = combine(context, round.checkpoint, reserve, verdict.delivered);
+    await ports.checkpoints.save(checkpoint, context.studyHash);
+    const modelOut = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, reserve.modality))));
+    await ports.book.append(
+      ...verdict.delivered.map(({ receipt }) => receipt),
+      { type: 'commit', round: reserve.round, reserve: reserveHash, sites: [...delivered], refusals, modelOut, epsilonSpent },
+    );
+  } else {
+    await ports.book.append({ type: 'abort', round: reserve.round, reserve: reserveHash, reason: verdict.reason, refusals, epsilonSpent });
+  }
+  const committed = verdict.type === 'aggregate';
+  for (const site of reserve.sites) ports.hub.send(site, { type: 'round-ended', round: reserve.round, outcome: committed ? 'committed' : 'aborted' });
+  const event: Extract<StudyEvent, { type: 'round-ended' }> = {
+    type: 'round-ended',
+    time: iso(ports.now()),
+    round: reserve.round,
+    modality: reserve.modality,
+    outcome: committed ? 'committed' : 'aborted',
+    sites: delivered,
+    seconds: (ports.now() - startedAt) / 1000,
+    epsilonSpent: spentForEvent(ports.book.state()),
+  };
+  ports.emit(verdict.type === 'abort' ? { ...event, reason: verdict.reason } : event);
+  return checkpoint;
+}
+
+/** Weighted mean, head protection, server optimiser: all of it post-processing of noised updates. */
+function combine(
+  { study, networks }: StudyContext,
+  checkpoint: Checkpoint,
+  { round, modality }: ReserveEntry,
+  delivered: readonly { readonly receipt: { readonly site: string }; readonly update: Float32Array }[],
+): Checkpoint {
+  const network = networks.get(modality);
+  invariant(network !== undefined, `network of ${modality}`);
+  const weightOf = new Map(study.sites.map(({ name, patients }) => [name, patients]));
+  const delta = combineUpdates(delivered.map(({ receipt, update }) => ({ update, weight: weightOf.get(receipt.site) ?? 0 })));
+  let { headMoments } = checkpoint;
+  if (study.head.protection === 'released') {
+    const shape = { features: study.head.features, classes: study.classes.length };
+    const kernel = delta.slice(network.encoderSize, network.encoderSize + shape.features * shape.classes);
+    delta.set(projectHeadUpdate(headMoments, { modality, kernel, shape }), network.encoderSize);
+    headMoments = rememberHeadUpdate(headMoments, { modality, kernel, shape });
+  }
+  const { weights, state } = serverStep({
+    weights: flatOf(checkpoint.model, modality),
+    delta,
+    state: checkpoint.optimisers.get(modality) ?? freshOptimiser(network.size),
+    spec: study.optimiser.server,
+  });
+  return { round, model: withFlat(checkpoint.model, modality, weights), optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments };
+}
+
+function isEvaluated(study: Study, round: number): boolean {
+  return study.evaluation !== undefined && (round % study.evaluation.everyRounds === 0 || round === study.schedule.rounds);
+}
+
+async function evaluate(
+  { study, networks }: StudyContext,
+  ports: CoordinatorPorts,
+  { checkpoint, split }: { readonly checkpoint: Checkpoint; readonly split: 'selection' | 'test' },
+): Promise<void> {
+  if (ports.evaluationSets === undefined) return;
+  const evaluation = await evaluateModel({ model: checkpoint.model, networks, set: ports.evaluationSets[split], classes: study.classes.length, fusion: study.fusion });
+  ports.emit({ type: 'evaluated', time: iso(ports.now()), round: checkpoint.round, split, evaluation });
+}
+
+function spentText(state: LedgerState): EndEntry['epsilonSpent'] {
+  const { epsilon, delta } = spent(state);
+  return { epsilon: toDecimal(epsilon), delta: toDecimal(delta) };
+}
+
+export function spentForEvent(state: LedgerState): { readonly epsilon: number | null; readonly delta: number } {
+  const { epsilon, delta } = spent(state);
+  return { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta };
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -1,0 +1,84 @@
+import { createCipheriv, createDecipheriv, createHash, createPrivateKey, createPublicKey, diffieHellman, hkdfSync, randomBytes, sign, verify, type KeyObject } from 'node:crypto';
+import type { Primitives } from '../crypto/primitives.ts';
+import { AntiphonError } from '../errors.ts';
+
+// DER prefixes of RFC 8410 keys; what follows is the 32 raw bytes. Byte-compatible with tweetnacl's keys.
+const PREFIX = {
+  ed25519Public: Buffer.from('302a300506032b6570032100', 'hex'),
+  ed25519Secret: Buffer.from('302e020100300506032b657004220420', 'hex'),
+  x25519Public: Buffer.from('302a300506032b656e032100', 'hex'),
+  x25519Secret: Buffer.from('302e020100300506032b656e04220420', 'hex'),
+} as const;
+
+/** Parsing a key costs more than using it: the last few hundred public keys are kept. Secret keys are not. */
+const publicKeys = new Map<string, KeyObject>();
+
+function publicKey(kind: 'ed25519Public' | 'x25519Public', raw: Uint8Array): KeyObject {
+  const name = `${kind}:${Buffer.from(raw).toString('hex')}`;
+  const known = publicKeys.get(name);
+  if (known !== undefined) return known;
+  const key = createPublicKey({ key: Buffer.concat([PREFIX[kind], raw]), format: 'der', type: 'spki' });
+  if (publicKeys.size >= 500) publicKeys.clear();
+  publicKeys.set(name, key);
+  return key;
+}
+
+function secretKey(kind: 'ed25519Secret' | 'x25519Secret', raw: Uint8Array): KeyObject {
+  if (raw.length !== 32) throw new AntiphonError('internal', `expected a secret key of 32 bytes, found ${raw.length}`);
+  return createPrivateKey({ key: Buffer.concat([PREFIX[kind], raw]), format: 'der', type: 'pkcs8' });
+}
+
+function copy(buffer: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(buffer);
+}
+
+const TAG_BYTES = 16;
+
+/** The primitives on node:crypto: measured 10 to 50 times faster than tweetnacl and exactly its keys and signatures. */
+export const nodePrimitives: Primitives = {
+  randomBytes: (length) => copy(randomBytes(length)),
+  sha256: (bytes) => copy(createHash('sha256').update(bytes).digest()),
+  sha256Parts: (parts) => {
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part);
+    return copy(hash.digest());
+  },
+  sign: (message, secret) => copy(sign(null, message, secretKey('ed25519Secret', secret))),
+  verify: (message, signature, key) => {
+    if (signature.length !== 64 || key.length !== 32) return false;
+    try {
+      return verify(null, message, publicKey('ed25519Public', key), signature);
+    } catch {
+      return false;
+    }
+  },
+  x25519: (secret, key) => {
+    const shared = copy(diffieHellman({ privateKey: secretKey('x25519Secret', secret), publicKey: publicKey('x25519Public', key) }));
+    if (shared.every((byte) => byte === 0)) throw new AntiphonError('protocol-violation', 'expected a contributory X25519 key, found a low-order point');
+    return shared;
+  },
+  hkdf: (secret, salt, info, length) => new Uint8Array(hkdfSync('sha256', secret, salt, info, length)),
+  aeadSeal: (key, nonce, plaintext, aad) => {
+    const cipher = createCipheriv('aes-256-gcm', key, nonce);
+    cipher.setAAD(aad);
+    const body = cipher.update(plaintext);
+    const sealed = new Uint8Array(body.length + TAG_BYTES);
+    sealed.set(body);
+    cipher.final();
+    sealed.set(cipher.getAuthTag(), body.length);
+    return sealed;
+  },
+  aeadOpen: (key, nonce, sealed, aad) => {
+    if (sealed.length < TAG_BYTES) return undefined;
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG_BYTES });
+    decipher.setAAD(aad);
+    decipher.setAuthTag(sealed.subarray(sealed.length - TAG_BYTES));
+    const plaintext = decipher.update(sealed.subarray(0, sealed.length - TAG_BYTES));
+    try {
+      decipher.final();
+    } catch {
+      return undefined;
+    }
+    return copy(plaintext);
+  },
+};
