@@ -143,7 +143,9 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
         announce(site, message);
         return;
       case 'failure':
+        // Whatever it was, the site cannot deliver; its part of the reserve stays spent.
         ports.report(site, failure('site-failed', `${message.code}: ${message.message}`));
+        state = moveMember(state, site, { type: 'rejected', code: 'site-failed' });
         return;
       case 'hello':
       case 'enrol':

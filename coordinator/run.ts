@@ -85,7 +85,6 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
     ports.feedLedger(site);
     ports.hub.send(site, { type: 'study-ended', reason: end.reason });
   }
-  void study;
   return end;
 }
 

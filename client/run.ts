@@ -1,0 +1,261 @@
+import { bytesToFloats, floatsToBytes, fromHex, toHex } from '../shared/bytes.ts';
+import { generateRoundKeys, type Identity, type RoundKeys } from '../shared/crypto/keys.ts';
+import type { Primitives } from '../shared/crypto/primitives.ts';
+import { createSeal, type Direction, type SealContext } from '../shared/crypto/seal.ts';
+import { AntiphonError, invariant } from '../shared/errors.ts';
+import type { ReserveEntry } from '../shared/ledger/entry.ts';
+import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
+import { signReceipt, signRefusal } from '../shared/ledger/statements.ts';
+import { isFailure } from '../shared/protocol/failure.ts';
+import { failureToError } from './failure-to-error.ts';
+import { LIMITS, type Chunk, type CoordinatorMessage } from '../shared/protocol/messages.ts';
+import { SOFTWARE } from '../shared/protocol/software.ts';
+import { chunkCount, createInbox, createOutbox, hashChunks, openTransfer, sealTransfer, type Inbox, type Outbox } from '../shared/protocol/transfer.ts';
+import type { ResolvedStudy } from '../shared/study/resolve.ts';
+import type { Connection, ConnectionEvent } from './connection.ts';
+import { checkPlan, judgeOffer, type SiteLimits } from './guard.ts';
+import type { LedgerCopy } from './ledger-copy.ts';
+import type { StagedUpdate } from './staging.ts';
+
+/** What a site tells the person who runs it. Nothing of its data. */
+export type SiteEvent =
+  | { readonly type: 'connected' | 'study-ended'; readonly detail: string }
+  | { readonly type: 'disconnected' | 'failure' | 'refused'; readonly detail: string }
+  | { readonly type: 'training' | 'released' | 'round-ended'; readonly round: number; readonly detail: string };
+
+export interface SitePorts {
+  readonly primitives: Primitives;
+  readonly ledger: LedgerCopy;
+  readonly train: (input: { readonly weights: Float32Array; readonly reserve: ReserveEntry }) => Promise<Float32Array>;
+  readonly stage: { readonly load: () => Promise<StagedUpdate | undefined>; readonly save: (update: StagedUpdate) => Promise<void>; readonly clear: () => Promise<void> };
+  /** Durable before an update leaves. */
+  readonly logSpend: (reserve: ReserveEntry, reserveHash: string) => Promise<void>;
+  readonly connect: (listener: (event: ConnectionEvent) => void) => Connection;
+  readonly emit: (event: SiteEvent) => void;
+}
+
+export interface SiteContext {
+  readonly site: string;
+  readonly identity: Identity;
+  /** Study hash, hex. */
+  readonly study: string;
+  readonly resolved: ResolvedStudy;
+  readonly limits: SiteLimits;
+}
+
+/** One offered round on its way through the site. */
+interface Work {
+  readonly reserve: ReserveEntry;
+  readonly reserveHash: string;
+  readonly coordinatorRoundKey: Uint8Array;
+  readonly roundKeys: RoundKeys;
+  readonly inbox: Inbox;
+  readonly totalBytes: number;
+  stage: 'receiving' | 'training';
+}
+
+/**
+ * The story of a site: connect, follow and verify the ledger, and for each round that is offered: judge it, train it, log the spend,
+ * stage the sealed update, send it until it is stored. Ends with the study. Every event is handled whole before the next.
+ */
+export async function runSite(context: SiteContext, ports: SitePorts): Promise<void> {
+  let end: () => void = () => undefined;
+  let fail: (error: unknown) => void = () => undefined;
+  const over = new Promise<void>((resolve, reject) => {
+    end = resolve;
+    fail = reject;
+  });
+  let staged = await ports.stage.load();
+  let outbox: Outbox | undefined;
+  let work: Work | undefined;
+
+  // 1. Connect; after every (re)connection say how far this site's ledger goes. The coordinator offers what is open.
+  let queue: Promise<void> = Promise.resolve();
+  const connection = ports.connect((event) => {
+    queue = queue.then(() => handle(event)).catch(fail);
+  });
+
+  const handle = async (event: ConnectionEvent): Promise<void> => {
+    switch (event.type) {
+      case 'open':
+        outbox = undefined;
+        if (work?.stage === 'receiving') work = undefined;
+        connection.send({ type: 'ready', site: context.site, ledgerLength: ports.ledger.state().length });
+        ports.emit({ type: 'connected', detail: 'connected to the coordinator' });
+        return;
+      case 'closed':
+        ports.emit({ type: 'disconnected', detail: `${event.reason}; trying again` });
+        return;
+      case 'refused':
+        throw failureToError(event.problem);
+      case 'message':
+        return receive(event.message);
+      case 'chunk':
+        return takeChunk(event.chunk);
+    }
+  };
+
+  const receive = async (message: CoordinatorMessage): Promise<void> => {
+    switch (message.type) {
+      case 'ledger':
+        return follow(message.from, message.lines);
+      case 'offer':
+        return consider(message);
+      case 'resume':
+        outbox?.resumeAt(message.nextChunk);
+        pump();
+        return;
+      case 'ack':
+        outbox?.acknowledge(message.nextChunk);
+        pump();
+        return;
+      case 'round-ended':
+        if (staged?.receipt.round === message.round) {
+          staged = undefined;
+          outbox = undefined;
+          await ports.stage.clear();
+        }
+        if (work?.reserve.round === message.round) work = undefined;
+        ports.emit({ type: 'round-ended', round: message.round, detail: message.outcome });
+        return;
+      case 'study-ended':
+        ports.emit({ type: 'study-ended', detail: message.reason });
+        connection.close();
+        end();
+        return;
+      case 'failure':
+        ports.emit({ type: 'failure', detail: `the coordinator refused a message (${message.code}): ${message.message}` });
+        return;
+      case 'stored':
+        return;
+      case 'challenge':
+      case 'welcome':
+      case 'enrolled':
+        throw new AntiphonError('protocol-violation', `the coordinator sent ${message.type} inside a session`);
+    }
+  };
+
+  // 2. Believe only a ledger that verifies: hashes, signatures, order, and every epsilon recomputed.
+  const follow = async (from: number, lines: readonly string[]): Promise<void> => {
+    const problem = await ports.ledger.extend(from, lines);
+    const { plan } = ports.ledger.state();
+    const planProblem = plan === undefined ? undefined : checkPlan(plan, context.resolved);
+    if (problem === undefined && planProblem === undefined) return;
+    const message = problem?.message ?? planProblem?.message ?? '';
+    connection.send({ type: 'failure', code: 'ledger-invalid', message: message.slice(0, 1000), fatal: true });
+    throw new AntiphonError('ledger-tampered', `the coordinator's ledger does not verify: ${message}; this site stops, nothing of its data was sent: ask the study lead`);
+  };
+
+  // 3. Judge the offered round by the ledger and the site's own limits, before any data are touched.
+  const consider = async (offer: Extract<CoordinatorMessage, { type: 'offer' }>): Promise<void> => {
+    const reserveHash = toHex(offer.reserve);
+    if (staged?.receipt.reserve === reserveHash) return announce(staged);
+    if (work?.reserveHash === reserveHash && work.stage === 'training') return;
+    const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: context.limits });
+    const inbox = createInbox(offer.totalBytes);
+    const reason = problem ?? (isFailure(inbox) ? inbox : undefined);
+    if (reason !== undefined || isFailure(inbox)) {
+      const body = { study: context.study, site: context.site, round: offer.round, reserve: reserveHash, reason: `${reason?.code ?? 'malformed'}: ${reason?.message ?? ''}`.slice(0, 300) };
+      connection.send({ type: 'refuse', refusal: signRefusal(ports.primitives, context.identity, body) });
+      ports.emit({ type: 'refused', detail: body.reason });
+      return;
+    }
+    const { open } = ports.ledger.state();
+    invariant(open !== undefined, 'a judged offer has an open reserve');
+    // A staged update of an older round can no longer be wanted: its round has ended.
+    staged = undefined;
+    await ports.stage.clear();
+    work = { reserve: open.reserve, reserveHash, coordinatorRoundKey: offer.roundKey, roundKeys: generateRoundKeys(ports.primitives), inbox, totalBytes: offer.totalBytes, stage: 'receiving' };
+    connection.send({ type: 'accept', round: offer.round, roundKey: new Uint8Array(work.roundKeys.publicKey) });
+  };
+
+  const takeChunk = async ({ round, index, sealed }: Chunk): Promise<void> => {
+    if (work?.reserve.round !== round || work.stage !== 'receiving') return;
+    const problem = work.inbox.accept(index, sealed);
+    if (problem !== undefined) {
+      ports.emit({ type: 'failure', detail: problem.message });
+      return;
+    }
+    connection.send({ type: 'ack', round, nextChunk: work.inbox.nextChunk() });
+    if (!work.inbox.complete()) return;
+    const current = work;
+    current.stage = 'training';
+    const weights = openWeights(current);
+    // Not awaited: the socket stays served while the trainer works.
+    void trainAndRelease(current, weights).catch((error: unknown) => {
+      // Only that it failed leaves the site, not why; the round stays charged.
+      connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
+      fail(error);
+    });
+  };
+
+  const openWeights = (current: Work): Float32Array => {
+    const opened = openTransfer(sealOf(current, 'to-site'), current.inbox.chunks());
+    if (isFailure(opened)) throw failureToError(opened);
+    if (toHex(ports.primitives.sha256(opened)) !== current.reserve.modelIn) {
+      throw new AntiphonError('protocol-violation', 'the weights are not the ones the ledger reserved the round for; this site stops, nothing was trained');
+    }
+    return bytesToFloats(opened);
+  };
+
+  const sealOf = ({ coordinatorRoundKey, roundKeys, reserve, totalBytes }: Work, direction: Direction): SealContext =>
+    createSeal({
+      primitives: ports.primitives,
+      own: roundKeys,
+      coordinatorRoundKey,
+      siteRoundKey: roundKeys.publicKey,
+      study: fromHex(context.study, 32),
+      round: reserve.round,
+      site: context.site,
+      direction,
+      chunks: chunkCount(totalBytes),
+    });
+
+  // 4. Train; then log the spend, stage the sealed bytes, and only then send: asked again, the same bytes go out.
+  const trainAndRelease = async (current: Work, weights: Float32Array): Promise<void> => {
+    const { reserve, reserveHash, roundKeys, totalBytes } = current;
+    ports.emit({ type: 'training', round: reserve.round, detail: `${fromLedgerMechanism(reserve.mechanism).steps} steps` });
+    const update = await ports.train({ weights, reserve });
+    if (work !== current) return; // the round ended meanwhile: nothing is released
+    const chunks = sealTransfer(sealOf(current, 'to-coordinator'), floatsToBytes(update));
+    const receipt = signReceipt(ports.primitives, context.identity, {
+      type: 'receipt',
+      study: context.study,
+      site: context.site,
+      round: reserve.round,
+      reserve: reserveHash,
+      mechanism: reserve.mechanism,
+      update: toHex(hashChunks(ports.primitives, chunks)),
+      software: SOFTWARE,
+    });
+    await ports.logSpend(reserve, reserveHash);
+    const finished: StagedUpdate = { roundKey: new Uint8Array(roundKeys.publicKey), totalBytes, receipt, chunks };
+    await ports.stage.save(finished);
+    staged = finished;
+    work = undefined;
+    ports.emit({ type: 'released', round: reserve.round, detail: 'noised update staged' });
+    announce(finished);
+  };
+
+  // 5. Upload: resumable, idempotent.
+  const announce = (update: StagedUpdate): void => {
+    outbox = createOutbox({ chunks: update.chunks.length, window: LIMITS.window });
+    outbox.resumeAt(update.chunks.length); // nothing goes out before the coordinator says where to begin
+    const { roundKey, totalBytes, receipt } = update;
+    connection.send({ type: 'update', roundKey: new Uint8Array(roundKey), totalBytes, receipt });
+  };
+  const pump = (): void => {
+    if (staged === undefined || outbox === undefined) return;
+    for (const index of outbox.next()) {
+      const sealed = staged.chunks[index];
+      invariant(sealed !== undefined, `chunk ${index}`);
+      connection.sendChunk({ round: staged.receipt.round, index, sealed });
+    }
+  };
+
+  try {
+    await over;
+  } finally {
+    connection.close();
+  }
+}

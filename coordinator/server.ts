@@ -1,0 +1,175 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Server, type Socket } from 'socket.io';
+import { toHex } from '../shared/bytes.ts';
+import type { Identity } from '../shared/crypto/keys.ts';
+import type { Primitives } from '../shared/crypto/primitives.ts';
+import { AntiphonError } from '../shared/errors.ts';
+import type { EnrolEntry } from '../shared/ledger/entry.ts';
+import { failure, isFailure, type Failure } from '../shared/protocol/failure.ts';
+import { LIMITS, type Chunk, type CoordinatorMessage, type SiteMessage } from '../shared/protocol/messages.ts';
+import { acceptHello, createChallenge, decodePlain, encodePlain, type CoordinatorSession } from '../shared/protocol/session.ts';
+import { SOFTWARE } from '../shared/protocol/software.ts';
+import type { Hub, HubEvent } from './hub.ts';
+
+/** The one socket.io event; its argument is one frame. */
+const EVENT = 'antiphon';
+const HANDSHAKE_TIMEOUT_MS = 20_000;
+
+export interface ServerInput {
+  readonly host: string;
+  readonly port: number;
+  readonly primitives: Primitives;
+  readonly identity: Identity;
+  readonly study: Uint8Array;
+  /** The site of an enrolled key (hex), or undefined. */
+  readonly siteOfKey: (key: string) => EnrolEntry | undefined;
+  readonly enrol: (siteKey: Uint8Array, request: Extract<SiteMessage, { type: 'enrol' }>) => Promise<{ readonly study: string } | Failure>;
+  readonly report: (problem: Failure, site: string | undefined) => void;
+}
+
+export interface CoordinatorServer extends Hub {
+  readonly port: number;
+  /** Sends the ledger's lines that the site has not been sent yet. */
+  readonly feedLedger: (site: string, lines: readonly string[]) => void;
+  readonly close: () => Promise<void>;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly session: CoordinatorSession;
+  readonly siteKey: Uint8Array;
+  site: string | undefined;
+  ledgerSent: number;
+}
+
+/** The socket.io adapter: websocket only, no compression, one event of bytes. Every decision is made elsewhere. */
+export async function startServer(input: ServerInput): Promise<CoordinatorServer> {
+  const http = createServer((request, response) => {
+    response.writeHead(request.url === '/health' ? 200 : 404, { 'content-type': 'text/plain' });
+    response.end(request.url === '/health' ? 'ok\n' : 'This is an Antiphon coordinator; sites connect with `antiphon site start`.\n');
+  });
+  const io = new Server(http, { transports: ['websocket'], perMessageDeflate: false, maxHttpBufferSize: LIMITS.frameBytes, serveClient: false });
+  const connections = new Map<string, Connection>();
+  const listeners = new Set<(event: HubEvent) => void>();
+  const publish = (event: HubEvent): void => {
+    for (const listener of [...listeners]) listener(event);
+  };
+
+  const dismiss = (socket: Socket, problem: Failure, session?: CoordinatorSession): void => {
+    input.report(problem, undefined);
+    const message: CoordinatorMessage = { type: 'failure', code: problem.code, message: problem.message, fatal: true };
+    socket.emit(EVENT, session === undefined ? encodePlain(message) : session.sealMessage(message));
+    socket.disconnect(true);
+  };
+
+  io.on('connection', (socket) => {
+    const challenge = createChallenge({ primitives: input.primitives, software: SOFTWARE, study: input.study, coordinatorKey: input.identity.publicKey });
+    let connection: Connection | undefined;
+    const timer = setTimeout(() => {
+      if (connection === undefined) dismiss(socket, failure('out-of-order', 'expected a hello within 20 s'));
+    }, HANDSHAKE_TIMEOUT_MS);
+
+    const greet = (frame: Uint8Array): void => {
+      const hello = decodePlain('site', frame);
+      if (isFailure(hello)) return void dismiss(socket, hello);
+      if (hello.type !== 'hello') return void dismiss(socket, failure('out-of-order', `expected a hello, found ${hello.type}`));
+      const accepted = acceptHello({ primitives: input.primitives, identity: input.identity, challenge, hello });
+      if (isFailure(accepted)) return void dismiss(socket, accepted);
+      connection = { socket, session: accepted.session, siteKey: accepted.siteKey, site: undefined, ledgerSent: 0 };
+      socket.emit(EVENT, encodePlain(accepted.welcome));
+    };
+
+    socket.on(EVENT, (payload: unknown) => {
+      if (!(payload instanceof Uint8Array)) return void dismiss(socket, failure('malformed', 'expected one binary frame'));
+      if (connection === undefined) return void greet(payload);
+      const opened = connection.session.open(payload);
+      if (isFailure(opened)) return void dismiss(socket, opened, connection.session);
+      if (opened.type === 'chunk') {
+        if (connection.site === undefined) return void dismiss(socket, failure('not-enrolled', 'expected `ready` before any chunk'), connection.session);
+        return void publish({ type: 'chunk', site: connection.site, chunk: opened.chunk });
+      }
+      handle(connection, opened.message);
+    });
+    socket.on('disconnect', () => {
+      clearTimeout(timer);
+      const site = connection?.site;
+      if (site !== undefined && connections.get(site) === connection) {
+        connections.delete(site);
+        publish({ type: 'closed', site });
+      }
+    });
+    socket.emit(EVENT, encodePlain(challenge));
+  });
+
+  const handle = (connection: Connection, message: SiteMessage): void => {
+    const { socket, session, siteKey } = connection;
+    if (message.type === 'enrol') {
+      void input.enrol(siteKey, message).then(
+        (answer) => {
+          if (isFailure(answer)) dismiss(socket, answer, session);
+          else socket.emit(EVENT, session.sealMessage({ type: 'enrolled', study: answer.study }));
+        },
+        (error: unknown) => {
+          dismiss(socket, failure('ended', `the coordinator could not record the enrolment: ${error instanceof Error ? error.message : 'unknown'}`), session);
+        },
+      );
+      return;
+    }
+    const enrolled = input.siteOfKey(toHex(siteKey));
+    if (enrolled === undefined) return void dismiss(socket, failure('not-enrolled', 'this key is not enrolled in the study; run `antiphon site enroll` with an invite'), session);
+    if (message.type === 'ready') {
+      if (message.site !== enrolled.site) return void dismiss(socket, failure('wrong-site', `this key is enrolled as "${enrolled.site}", found "${message.site}"`), session);
+      const former = connections.get(enrolled.site);
+      connection.site = enrolled.site;
+      connection.ledgerSent = message.ledgerLength;
+      connections.set(enrolled.site, connection);
+      if (former !== undefined && former !== connection) former.socket.disconnect(true);
+      publish({ type: 'ready', site: enrolled.site, ledgerLength: message.ledgerLength });
+      return;
+    }
+    if (connection.site === undefined) return void dismiss(socket, failure('out-of-order', `expected \`ready\` first, found ${message.type}`), session);
+    publish({ type: 'message', site: connection.site, message });
+  };
+
+  const send = (site: string, message: CoordinatorMessage): void => {
+    const connection = connections.get(site);
+    if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealMessage(message));
+  };
+
+  await new Promise<void>((resolve, reject) => {
+    http.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new AntiphonError('port-in-use', `port ${input.port} of ${input.host} is in use; stop what holds it, or choose another with --port (0 picks a free one)`, { cause: error })
+          : new AntiphonError('network-unreachable', `cannot listen on ${input.host}:${input.port}: ${error.message}`, { cause: error }),
+      );
+    });
+    http.listen(input.port, input.host, resolve);
+  });
+
+  return {
+    port: (http.address() as AddressInfo).port,
+    ready: () => new Set(connections.keys()),
+    send,
+    sendChunk: (site: string, chunk: Chunk) => {
+      const connection = connections.get(site);
+      if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealChunk(chunk));
+    },
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    feedLedger: (site, lines) => {
+      const connection = connections.get(site);
+      if (connection === undefined) return;
+      for (let from = connection.ledgerSent; from < lines.length; from += LIMITS.ledgerLines) {
+        send(site, { type: 'ledger', from, lines: lines.slice(from, from + LIMITS.ledgerLines) });
+      }
+      connection.ledgerSent = Math.max(connection.ledgerSent, lines.length);
+    },
+    close: () => new Promise((resolve) => void io.close(() => {
+      resolve();
+    })),
+  };
+}

@@ -1,0 +1,181 @@
+import { appendFileSync } from 'node:fs';
+import { fromHex } from '../shared/bytes.ts';
+import { generateIdentity } from '../shared/crypto/keys.ts';
+import { buildEvaluationSet, checkSeparation } from '../shared/data/evaluation-set.ts';
+import { AntiphonError } from '../shared/errors.ts';
+import { canonicalJson } from '../shared/ledger/canonical.ts';
+import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import { openBackend, type BackendChoice } from '../shared/platform/backend.ts';
+import { openDataFolder } from '../shared/platform/data-files.ts';
+import { openLedgerFile } from '../shared/platform/ledger-file.ts';
+import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
+import { proveBackend } from '../shared/model/self-check.ts';
+import { failure, isFailure } from '../shared/protocol/failure.ts';
+import { SOFTWARE } from '../shared/protocol/software.ts';
+import { studyHash } from '../shared/study/hash.ts';
+import { resolveStudy } from '../shared/study/resolve.ts';
+import type { Study } from '../shared/study/schema.ts';
+import { openBook } from './book.ts';
+import { decideEnrolment } from './enrolment.ts';
+import type { EventSink, StudyEvent } from './events.ts';
+import type { AbortSignalLike } from './exchange.ts';
+import { networksOf } from './model-state.ts';
+import { writeReport } from './report/write.ts';
+import { runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
+import { startServer } from './server.ts';
+import { openCheckpoints } from './store/checkpoint.ts';
+import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
+
+export interface CoordinatorOptions {
+  readonly study: Study;
+  readonly studyYaml: string;
+  readonly folder: string;
+  readonly host: string;
+  readonly port: number;
+  /** What sites are told to call; default: the address the server listens on. */
+  readonly publicUrl: string | undefined;
+  /** Folder with the evaluation records; needed when the study evaluates. */
+  readonly data: string | undefined;
+  readonly backend: BackendChoice;
+  readonly signal: AbortSignalLike;
+  readonly show: EventSink;
+}
+
+/** Puts the real parts together: folder, ledger, server, evaluation data, clock. The story itself is `run.ts`. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<StudyEnd> {
+  const { study, folder, signal } = options;
+  const startedAt = Date.now();
+  checkSeparation(study);
+  const context: StudyContext = { study, resolved: resolveStudy(study), studyHash: studyHash(study, primitives), networks: networksOf(study) };
+  const evaluationSets = await evaluationData(options);
+  const backend = await openBackend(options.backend);
+  await proveBackend([...context.networks.values()]);
+
+  await prepareRunFolder(folder);
+  const files = runFiles(folder);
+  const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
+  const store = await openLedgerFile(files.ledger);
+  const events: StudyEvent[] = [];
+  const emit: EventSink = (event) => {
+    events.push(event);
+    appendFileSync(files.metrics, `${JSON.stringify(event)}\n`);
+    options.show(event);
+  };
+  try {
+    const book = openBook({ store, identity, primitives, now: Date.now });
+    await writeFileAtomic(files.study, options.studyYaml);
+    const server = await startServer({
+      host: options.host,
+      port: options.port,
+      primitives,
+      identity,
+      study: fromHex(context.studyHash, 32),
+      siteOfKey: (key) => [...book.state().sites.values()].find((site) => site.key === key),
+      enrol: async (siteKey, request) => {
+        if (book.state().open !== undefined) return failure('out-of-order', 'a round is running; enrol again when it has ended');
+        const entry = decideEnrolment({ request, siteKey, ledger: book.state(), invites: await readInvites(folder), now: Date.now(), primitives });
+        if (isFailure(entry)) return entry;
+        await book.append(entry);
+        emit({ type: 'site', time: now(), site: entry.site, modality: entry.modality, state: 'enrolled' });
+        return { study: canonicalJson(study) };
+      },
+      report: (problem, site) => {
+        emit({ type: 'failure', time: now(), ...(site === undefined ? {} : { site }), code: problem.code, message: problem.message });
+      },
+    });
+    try {
+      const modalityOf = new Map(study.sites.map((site) => [site.name, site.modality]));
+      server.subscribe((event) => {
+        if (event.type === 'ready' || event.type === 'closed') {
+          emit({ type: 'site', time: now(), site: event.site, modality: modalityOf.get(event.site) ?? '', state: event.type === 'ready' ? 'connected' : 'disconnected' });
+        }
+      });
+      const url = options.publicUrl ?? `http://${options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host}:${server.port}`;
+      emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, resumedAfterRound: book.state().lastRound }));
+      await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
+      const running = runStudy(context, {
+        book,
+        hub: server,
+        checkpoints: await openCheckpoints(files.checkpoints, context.networks),
+        roundKeys: roundKeyFile(folder),
+        primitives,
+        coordinatorKey: identity.publicKey,
+        evaluationSets,
+        feedLedger: (site) => {
+          server.feedLedger(site, book.lines());
+        },
+        emit,
+        now: Date.now,
+        setTimer: startTimer,
+        signal,
+      });
+      emit({ type: 'listening', time: now(), url, coordinatorKey: Buffer.from(identity.publicKey).toString('hex') });
+      const end = await running;
+      const rounds = events.filter((event) => event.type === 'round-ended' && event.outcome === 'committed').length;
+      emit({
+        type: 'ended',
+        time: now(),
+        reason: end.reason,
+        detail: end.detail,
+        roundsCommitted: rounds,
+        epsilonSpent: spentForEvent(book.state()),
+        seconds: (Date.now() - startedAt) / 1000,
+        peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
+      });
+      await writeReport(files.report, events, options.studyYaml);
+      return end;
+    } finally {
+      await server.close();
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+function now(): string {
+  return new Date().toISOString();
+}
+
+/** setTimeout takes at most 2^31-1 ms; a longer deadline is cut to that (24 days). */
+function startTimer(callback: () => void, ms: number): () => void {
+  const timer = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
+  return () => {
+    clearTimeout(timer);
+  };
+}
+
+async function evaluationData({ study, data }: CoordinatorOptions): Promise<{ selection: Awaited<ReturnType<typeof buildEvaluationSet>>; test: Awaited<ReturnType<typeof buildEvaluationSet>> } | undefined> {
+  if (study.evaluation === undefined) return undefined;
+  if (data === undefined) throw new AntiphonError('data-invalid', 'the study evaluates on public records: give the coordinator their folder with --data DIR, or remove `evaluation` from the study');
+  const files = openDataFolder(data);
+  return {
+    selection: await buildEvaluationSet({ study, part: 'selection', files, primitives }),
+    test: await buildEvaluationSet({ study, part: 'test', files, primitives }),
+  };
+}
+
+function startedEvent({ study, resolved, studyHash: hash, networks }: StudyContext, run: { readonly folder: string; readonly backend: string; readonly resumedAfterRound: number }): StudyEvent {
+  const { epsilon, delta } = resolved.budget;
+  return {
+    type: 'started',
+    time: now(),
+    study: study.name,
+    studyHash: hash,
+    software: SOFTWARE,
+    rounds: study.schedule.rounds,
+    protection: study.privacy.protection,
+    budget: { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta },
+    modalities: [...resolved.modalities].map(([modality, { mechanism, rounds }]) => ({
+      modality,
+      encoder: study.modalities[modality]?.encoder.type ?? '',
+      parameters: networks.get(modality)?.size ?? 0,
+      rounds,
+      localSteps: mechanism.steps,
+      samplingRate: mechanism.samplingRate,
+      noiseMultiplier: mechanism.protection === 'none' ? null : mechanism.noiseMultiplier,
+      clipNorm: mechanism.protection === 'none' ? null : mechanism.clipNorm,
+    })),
+    sites: study.sites.map(({ name, modality, patients }) => ({ site: name, modality, patients })),
+    ...run,
+  };
+}

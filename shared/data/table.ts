@@ -1,0 +1,50 @@
+import didYouMean from 'didyoumean2';
+import { fromUtf8 } from '../bytes.ts';
+import { AntiphonError } from '../errors.ts';
+import type { CsvLine, DataFiles } from './files.ts';
+
+/** A CSV file with a header; every row has as many cells as the header. */
+export interface Table {
+  readonly path: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly CsvLine[];
+}
+
+export async function readTable(files: DataFiles, path: string): Promise<Table> {
+  return parseTable({ bytes: await files.read(path), path, parseCsv: files.parseCsv });
+}
+
+/** Throws AntiphonError('data-invalid') on bytes that are not UTF-8, broken quoting, a missing or repeated header, a ragged line. Never quotes a cell. */
+export function parseTable(input: { readonly bytes: Uint8Array; readonly path: string; readonly parseCsv: DataFiles['parseCsv'] }): Table {
+  const { bytes, path, parseCsv } = input;
+  const lines = linesOf(path, () => parseCsv(fromUtf8(bytes)));
+  const [header, ...rows] = lines;
+  if (header === undefined) throw new AntiphonError('data-invalid', `expected a header line in ${path}, found an empty file`);
+  const columns = header.cells;
+  const repeated = columns.find((name, i) => columns.indexOf(name) !== i);
+  if (repeated !== undefined) throw new AntiphonError('data-invalid', `${path}:${header.line} names the column "${repeated}" twice; give every column its own name`);
+  const ragged = rows.find(({ cells }) => cells.length !== columns.length);
+  if (ragged !== undefined) {
+    throw new AntiphonError('data-invalid', `expected ${columns.length} cells in ${path}:${ragged.line}, as in the header, found ${ragged.cells.length}; quote cells that hold commas`);
+  }
+  return { path, columns, rows };
+}
+
+function linesOf(path: string, parse: () => readonly CsvLine[]): readonly CsvLine[] {
+  try {
+    return parse();
+  } catch (error) {
+    // The parser's own words would quote the file, and the file is private.
+    const line = typeof error === 'object' && error !== null && 'lines' in error && typeof error.lines === 'number' ? ` (at line ${error.lines})` : '';
+    throw new AntiphonError('data-invalid', `${path} is not CSV in UTF-8${line}: check its quotes, its commas and its encoding`);
+  }
+}
+
+/** The position of a column; `purpose` says who asks for it (a key of the study file). */
+export function columnIndex(table: Table, name: string, purpose: string): number {
+  const index = table.columns.indexOf(name);
+  if (index >= 0) return index;
+  const [nearest] = [didYouMean(name, [...table.columns])].flat();
+  const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `it has: ${table.columns.join(', ')}`;
+  throw new AntiphonError('data-invalid', `expected the column "${name}" (${purpose}) in ${table.path}, found none; ${hint}`);
+}

@@ -1,0 +1,102 @@
+import { AntiphonError } from '../errors.ts';
+import type { Modality, TransformSpec } from '../study/schema.ts';
+import type { DataFiles } from './files.ts';
+import { parseNpy } from './npy.ts';
+import { columnIndex, readTable, type Table } from './table.ts';
+
+/** The `values` file of a modality: raw features by row, NaN where not measured. */
+export interface ValuesFile {
+  readonly path: string;
+  readonly rows: number;
+  /** Features per row. */
+  readonly size: number;
+  readonly value: (row: number, feature: number) => number;
+  /** For messages: the place of a feature, never its value. */
+  readonly place: (row: number, feature: number) => string;
+}
+
+export async function readValues(files: DataFiles, modality: { readonly name: string; readonly spec: Modality }): Promise<ValuesFile> {
+  const { values: path, columns } = modality.spec.records;
+  return columns === undefined ? npyValues(await files.read(path), modality) : tableValues(await readTable(files, path), columns);
+}
+
+function npyValues(bytes: Uint8Array, { name, spec }: { readonly name: string; readonly spec: Modality }): ValuesFile {
+  const path = spec.records.values;
+  const { shape, data } = parseNpy(bytes, path);
+  const [rows, ...record] = shape;
+  const size = spec.shape.reduce((product, length) => product * length, 1);
+  if (rows === undefined || !sameShape(record, spec.shape)) {
+    throw new AntiphonError('data-invalid', `expected [rows, ${spec.shape.join(', ')}] in ${path}, as the shape of modality "${name}" says, found [${shape.join(', ')}]; change the shape or the file`);
+  }
+  return {
+    path,
+    rows,
+    size,
+    value: (row, feature) => data[row * size + feature] ?? Number.NaN,
+    place: (row, feature) => `${path}, row ${row}, feature ${feature}`,
+  };
+}
+
+/** Axes of length 1 do not matter ([28, 28] is [28, 28, 1]); a flat shape takes any record of its size. */
+function sameShape(record: readonly number[], wanted: readonly number[]): boolean {
+  const product = (sizes: readonly number[]): number => sizes.reduce((total, length) => total * length, 1);
+  if (product(record) !== product(wanted)) return false;
+  const long = (sizes: readonly number[]): string => sizes.filter((length) => length !== 1).join();
+  return wanted.length === 1 || long(record) === long(wanted);
+}
+
+function tableValues(table: Table, columns: readonly string[]): ValuesFile {
+  const indices = columns.map((column) => columnIndex(table, column, 'records.columns'));
+  const place = (row: number, feature: number): string => `${table.path}:${table.rows[row]?.line ?? 0}, column "${columns[feature] ?? ''}"`;
+  return {
+    path: table.path,
+    rows: table.rows.length,
+    size: columns.length,
+    place,
+    value: (row, feature) => {
+      const cell = table.rows[row]?.cells[indices[feature] ?? -1] ?? '';
+      if (cell === '' || /^nan$/i.test(cell)) return Number.NaN;
+      const number = Number(cell);
+      if (Number.isNaN(number)) throw new AntiphonError('data-invalid', `expected a number or an empty cell in ${place(row, feature)}, found text; correct the file or leave the column out`);
+      return number;
+    },
+  };
+}
+
+/** Normalises one row into `target` at `offset`; returns false, writing nothing, where fewer than `minimumMeasured` features are measured. */
+export type RowReader = (row: number, target: Float32Array, offset: number) => boolean;
+
+export function rowReader(values: ValuesFile, modality: { readonly name: string; readonly spec: Modality }): RowReader {
+  const { transform, minimumMeasured } = modality.spec.records;
+  const { clip, missing } = transform;
+  const { size } = values;
+  const subtract = perFeature(transform, 'subtract', { size, name: modality.name });
+  const divideBy = perFeature(transform, 'divideBy', { size, name: modality.name });
+  if (divideBy.includes(0)) throw new AntiphonError('study-invalid', `transform.divideBy of modality "${modality.name}" holds a 0; a feature cannot be divided by it`);
+  const raw = new Float64Array(size);
+  return (row, target, offset) => {
+    let measured = 0;
+    for (let i = 0; i < size; i += 1) {
+      const value = values.value(row, i);
+      if (value === Infinity || value === -Infinity) throw new AntiphonError('data-invalid', `expected a finite number in ${values.place(row, i)}, found an infinite one; correct the file`);
+      raw[i] = value;
+      if (!Number.isNaN(value)) measured += 1;
+    }
+    if (measured < minimumMeasured) return false;
+    for (let i = 0; i < size; i += 1) {
+      const value = raw[i]!;
+      if (!Number.isNaN(value)) target[offset + i] = Math.min(clip, Math.max(-clip, (value - subtract[i]!) / divideBy[i]!));
+      else if (missing !== undefined) target[offset + i] = missing;
+      else throw new AntiphonError('data-invalid', `expected a number in ${values.place(row, i)}, found none (empty or NaN); correct the file, or give transform.missing of modality "${modality.name}"`);
+    }
+    return true;
+  };
+}
+
+function perFeature(transform: TransformSpec, key: 'subtract' | 'divideBy', modality: { readonly size: number; readonly name: string }): Float64Array {
+  const constant = transform[key];
+  const { size, name } = modality;
+  if (typeof constant === 'number') return new Float64Array(size).fill(constant);
+  if (constant.length === size) return Float64Array.from(constant);
+  throw new AntiphonError('study-invalid', `expected one number or ${size} (one per feature) in transform.${key} of modality "${name}", found ${constant.length}`);
+}

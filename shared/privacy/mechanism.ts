@@ -1,0 +1,93 @@
+import { AntiphonError, invariant } from '../errors.ts';
+import { createDiscreteGaussian } from './discrete-gaussian.ts';
+import type { GaussianEvent } from './event.ts';
+import type { RandomSource } from './random.ts';
+
+/**
+ * The mechanism: clip -> sum -> grid -> noise, and the event it is charged as.
+ *
+ * Formal guarantee. Let f(D) be the sum, over the sampled patients of D, of one gradient each, scaled to L2 norm at most
+ * `clipThreshold`, computed in float32 within micro-batches and float64 across, rounded to multiples of `gridStep`. For D and D'
+ * that differ in one patient, ||f(D) - f(D')|| <= clipNorm. `releaseNoisySum` adds discrete Gaussian noise of standard deviation at least
+ * noiseMultiplier * clipNorm on the same grid, so with Poisson sampling each step is at least as private as `event` says.
+ *
+ * The study's clipNorm C IS that sensitivity, everything included: the threshold inside is C (1 - margin), where margin bounds
+ *   normError  u (longestReduction + 8): a float32 norm that comes out too small lets a patient exceed the threshold by that much;
+ *   sumError   2 u (microBatch + 2) maxSampled: one more patient may move the others between micro-batches, whose float32 sums err by at
+ *              most u (B + 2) times the sum of B norms, on both inputs (u = 2^-24; Higham 2002, section 4.2);
+ *   gridError  g sqrt(d) <= 1e-3 C: two rounded sums differ by at most one grid step more in each coordinate.
+ *
+ * | edge case                  | what happens                                                                     |
+ * |----------------------------|----------------------------------------------------------------------------------|
+ * | nobody is sampled          | the zero sum is noised and released like any other                                |
+ * | more than maxSampled are   | the caller keeps a uniform maxSampled of them (truncated Poisson, 2508.15089)      |
+ * | a non-finite gradient      | the network refuses before this point; here it is a broken invariant               |
+ * | the patient has 10 records | one is drawn per step; the sensitivity is that of one gradient                     |
+ */
+export interface MechanismPlan {
+  readonly clipNorm: number;
+  /** What gradients are clipped to: clipNorm (1 - margin). */
+  readonly clipThreshold: number;
+  readonly gridStep: number;
+  /** Noise standard deviation in grid steps, an integer, rounded up. */
+  readonly noiseStddevGrid: number;
+  /** Physical cap on sampled patients: q n + 10 sqrt(q n) + 10, exceeded with probability below e^-33 (Chernoff), at most n. */
+  readonly maxSampled: number;
+  readonly margin: number;
+  readonly event: GaussianEvent;
+}
+
+const UNIT_ROUNDOFF = 2 ** -24;
+const GRID_SHARE = 1e-3;
+const MAX_MARGIN = 0.1;
+
+export interface MechanismInput {
+  /** Dimension d of the (encoder, head) vector. */
+  readonly parameters: number;
+  readonly clipNorm: number;
+  readonly noiseMultiplier: number;
+  readonly samplingRate: number;
+  /** Public cap on the site's patients. */
+  readonly patients: number;
+  readonly steps: number;
+  /** Longest float32 sum inside a per-patient norm (the network knows it). */
+  readonly longestReduction: number;
+  readonly microBatch: number;
+}
+
+export function planMechanism(input: MechanismInput): MechanismPlan {
+  const { parameters, clipNorm, noiseMultiplier, samplingRate, patients, steps, longestReduction, microBatch } = input;
+  const expected = samplingRate * patients;
+  const maxSampled = Math.min(patients, Math.ceil(expected + 10 * Math.sqrt(expected) + 10));
+  // A power of two: its multiples are exact in doubles.
+  const gridStep = 2 ** Math.floor(Math.log2((GRID_SHARE * clipNorm) / Math.sqrt(parameters)));
+  const margin = UNIT_ROUNDOFF * (longestReduction + 8) + (gridStep * Math.sqrt(parameters)) / clipNorm + 2 * UNIT_ROUNDOFF * (microBatch + 2) * maxSampled;
+  if (margin > MAX_MARGIN) {
+    throw new AntiphonError('study-invalid', `float32 errors could reach ${(100 * margin).toFixed(1)} % of the clip norm with up to ${maxSampled} sampled patients a step; lower the sampling rate or split the site`);
+  }
+  return {
+    clipNorm,
+    clipThreshold: clipNorm * (1 - margin),
+    gridStep,
+    noiseStddevGrid: Math.ceil((noiseMultiplier * clipNorm) / gridStep),
+    maxSampled,
+    margin,
+    event: { type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps },
+  };
+}
+
+/** One release: the clipped sum [parameters], rounded to the grid, plus integer noise, in the sum's own unit. */
+export function releaseNoisySum(plan: MechanismPlan, clippedSum: Float64Array, random: RandomSource): Float64Array {
+  const { gridStep, noiseStddevGrid } = plan;
+  assertBounded(plan, clippedSum);
+  const noise = createDiscreteGaussian(noiseStddevGrid, random);
+  return clippedSum.map((value) => (Math.round(value / gridStep) + noise.sample()) * gridStep);
+}
+
+/** The clipped sum as the mechanism's proof needs it; anything else is our own fault and stops the site before a release. */
+export function assertBounded({ clipNorm, maxSampled }: MechanismPlan, clippedSum: Float64Array): void {
+  let squared = 0;
+  for (const value of clippedSum) squared += value * value;
+  invariant(Number.isFinite(squared), 'a finite clipped sum');
+  invariant(Math.sqrt(squared) <= maxSampled * clipNorm, 'a clipped sum no longer than its patients allow');
+}

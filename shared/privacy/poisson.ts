@@ -1,0 +1,34 @@
+import { randomIntegers, type RandomSource } from './random.ts';
+
+const TWO_53 = 2 ** 53;
+
+/**
+ * Poisson sampling: every index of 0 .. count-1 is in with probability floor(q 2^53) / 2^53 <= q, independently (rounded down: the sound
+ * direction). Shuffled batches would have no tight accountant.
+ */
+export function poissonSample(count: number, samplingRate: number, random: RandomSource): number[] {
+  const { uint53 } = randomIntegers(random);
+  const threshold = Math.floor(samplingRate * TWO_53);
+  const sampled: number[] = [];
+  for (let i = 0; i < count; i += 1) if (uint53() < threshold) sampled.push(i);
+  return sampled;
+}
+
+/** Uniform on 0 .. count-1, unbiased by rejection; count at most 2^32. */
+export function uniformIndex(count: number, random: RandomSource): number {
+  const limit = Math.floor(2 ** 32 / count) * count;
+  for (;;) {
+    const bytes = random.bytes(4);
+    const value = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+    if (value < limit) return value % count;
+  }
+}
+
+/** Fisher and Yates; in place. */
+export function shuffleInPlace<T>(items: T[], random: RandomSource): T[] {
+  for (let i = items.length - 1; i > 0; i -= 1) {
+    const j = uniformIndex(i + 1, random);
+    [items[i], items[j]] = [items[j]!, items[i]!];
+  }
+  return items;
+}

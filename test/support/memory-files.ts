@@ -1,0 +1,16 @@
+import { utf8 } from '../../shared/bytes.ts';
+import type { DataFiles } from '../../shared/data/files.ts';
+import { openDataFolder } from '../../shared/platform/data-files.ts';
+import { AntiphonError } from '../../shared/errors.ts';
+
+/** A data folder in memory, read by the same parser as a real one. */
+export function memoryFiles(content: Readonly<Record<string, string | Uint8Array>>): DataFiles {
+  return {
+    parseCsv: openDataFolder('.').parseCsv,
+    read: (path) => {
+      const found = content[path];
+      if (found === undefined) return Promise.reject(new AntiphonError('data-invalid', `no ${path}`));
+      return Promise.resolve(typeof found === 'string' ? utf8(found) : found);
+    },
+  };
+}
