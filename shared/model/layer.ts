@@ -1,0 +1,34 @@
+import type { Tensor } from './tf.ts';
+
+/** A trained tensor of a layer; its place in the flat vector is the network's. */
+export interface ParameterShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** How it is drawn: uniform in +-sqrt(6 / fanIn), all ones, all zeros. */
+  readonly initial: { readonly type: 'he'; readonly fanIn: number } | { readonly type: 'ones' } | { readonly type: 'zeros' };
+}
+
+/**
+ * One layer with explicit forward and backward passes, and the two things private training asks of it: the squared norm of every
+ * example's own parameter gradient, and the weighted sum of those gradients (book-keeping, Bu et al. 2022, 2210.00038:
+ * neither needs a second backward pass). Written with kernels that are right on every backend; TFJS' automatic
+ * differentiation is not used (some of its gradient kernels are wrong).
+ *
+ * All tensors are float32; the first axis is the batch. Callers run a pass inside one tidy.
+ */
+export interface Layer {
+  readonly name: string;
+  readonly parameters: readonly ParameterShape[];
+  /** Of one example, without the batch axis. */
+  readonly outputShape: readonly number[];
+  /** The longest float32 sum inside `squaredNorms` (0 without parameters): bounds its error. */
+  readonly longestReduction: number;
+  /** `saved` is whatever the other three need. */
+  readonly forward: (x: Tensor, parameters: readonly Tensor[]) => { readonly output: Tensor; readonly saved: readonly Tensor[] };
+  /** Gradient with respect to the input, from the gradient with respect to the output. */
+  readonly backward: (saved: readonly Tensor[], parameters: readonly Tensor[], gradient: Tensor) => Tensor;
+  /** [batch] squared L2 norms of the examples' parameter gradients. */
+  readonly squaredNorms: (saved: readonly Tensor[], gradient: Tensor) => Tensor;
+  /** sum_i factors[i] * (gradient of example i), one tensor per parameter; `factors` [batch]. */
+  readonly weightedSums: (saved: readonly Tensor[], gradient: Tensor, factors: Tensor) => readonly Tensor[];
+}

@@ -1,0 +1,24 @@
+import type { Layer } from '../layer.ts';
+import { tf, type Tensor, type Tensor2D } from '../tf.ts';
+
+/** y = x W + b; x [batch, inputs], W [inputs, outputs]. Norms without gradients: ||a g'||_F = ||a|| ||g|| (Goodfellow 2015, 1510.01799). */
+export function dense(name: string, inputs: number, outputs: number, initial: 'he' | 'head' = 'he'): Layer {
+  const fanIn = initial === 'he' ? inputs : 100 * inputs;
+  return {
+    name,
+    parameters: [
+      { name: `${name}/kernel`, shape: [inputs, outputs], initial: { type: 'he', fanIn } },
+      { name: `${name}/bias`, shape: [outputs], initial: { type: 'zeros' } },
+    ],
+    outputShape: [outputs],
+    longestReduction: inputs + outputs,
+    forward: (x, [kernel, bias]) => ({ output: tf.add(tf.matMul(x as Tensor2D, kernel as Tensor2D), bias!), saved: [x] }),
+    // The transpose is explicit: a transposed matMul misses the fast path on wasm.
+    backward: (_saved, [kernel], gradient) => tf.matMul(gradient as Tensor2D, tf.transpose(kernel as Tensor2D)),
+    squaredNorms: ([x], gradient) => tf.mul(tf.add(tf.sum(tf.square(x!), 1), 1), tf.sum(tf.square(gradient), 1)),
+    weightedSums: ([x], gradient, factors) => {
+      const weighted = tf.mul(gradient, tf.expandDims(factors, 1)) as Tensor2D;
+      return [tf.matMul(tf.transpose(x as Tensor2D), weighted), tf.sum(weighted, 0)] as Tensor[];
+    },
+  };
+}

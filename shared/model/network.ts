@@ -1,0 +1,109 @@
+import { AntiphonError, assertNever } from '../errors.ts';
+import type { EncoderSpec } from '../study/schema.ts';
+import { drawParameter, seededUniform } from './initialise.ts';
+import type { Layer, ParameterShape } from './layer.ts';
+import { relu, tanh } from './layers/activation.ts';
+import { conv2d } from './layers/conv2d.ts';
+import { dense } from './layers/dense.ts';
+import { groupNorm } from './layers/normalise.ts';
+import { flatten } from './layers/plain.ts';
+
+export interface NetworkSpec {
+  /** Of one record: [features] or [height, width, channels]. */
+  readonly shape: readonly number[];
+  readonly encoder: EncoderSpec;
+  /** Width of the shared head's input. */
+  readonly features: number;
+  readonly classes: number;
+}
+
+export interface PlacedParameter extends ParameterShape {
+  /** Into the flat vector. */
+  readonly offset: number;
+}
+
+/** One modality's encoder and the shared linear head, as ONE flat Float32Array: encoder, head kernel [features, classes], head bias. */
+export interface Network {
+  readonly spec: NetworkSpec;
+  readonly layers: readonly Layer[];
+  readonly parameters: readonly PlacedParameter[];
+  readonly size: number;
+  readonly encoderSize: number;
+  readonly headSize: number;
+  /** Numbers in one record. */
+  readonly inputSize: number;
+  /** Longest float32 sum in a per-patient norm: over layers and inside them. */
+  readonly longestReduction: number;
+  /** Weights of round 0 from public randomness; the head depends on the seed alone and is the same for every modality. */
+  readonly initialise: (seed: number, modality: string) => Float32Array<ArrayBuffer>;
+}
+
+export function createNetwork(spec: NetworkSpec): Network {
+  const head = dense('head', spec.features, spec.classes, 'head');
+  const encoder = encoderLayers(spec);
+  const layers = [...encoder, head];
+  let offset = 0;
+  const parameters = layers.flatMap((layer) => layer.parameters).map((parameter) => {
+    const placed = { ...parameter, offset };
+    offset += sizeOf(parameter.shape);
+    return placed;
+  });
+  const headSize = sizeOf([spec.features, spec.classes]) + spec.classes;
+  return {
+    spec,
+    layers,
+    parameters,
+    size: offset,
+    encoderSize: offset - headSize,
+    headSize,
+    inputSize: sizeOf(spec.shape),
+    longestReduction: layers.length + Math.max(...layers.map((layer) => layer.longestReduction)),
+    initialise: (seed, modality) => {
+      const flat = new Float32Array(offset);
+      const streams = { encoder: seededUniform(seed, `encoder/${modality}`), head: seededUniform(seed, 'head') };
+      for (const parameter of parameters) flat.set(drawParameter(parameter, parameter.name.startsWith('head/') ? streams.head : streams.encoder), parameter.offset);
+      return flat;
+    },
+  };
+}
+
+function encoderLayers({ shape, encoder, features }: NetworkSpec): readonly Layer[] {
+  const activation = encoder.activation === 'relu' ? relu : tanh;
+  const layers: Layer[] = [];
+  switch (encoder.type) {
+    case 'mlp': {
+      let width = sizeOf(shape);
+      if (shape.length > 1) layers.push(flatten('encoder/flatten', shape));
+      [...encoder.hidden, features].forEach((outputs, i) => {
+        layers.push(dense(`encoder/dense${i}`, width, outputs));
+        if (encoder.normalise === 'layer') layers.push(groupNorm(`encoder/norm${i}`, [outputs], 1));
+        layers.push(activation(`encoder/activation${i}`, [outputs]));
+        width = outputs;
+      });
+      return layers;
+    }
+    case 'cnn': {
+      const [height, width, channels] = shape;
+      if (shape.length !== 3 || height === undefined || width === undefined || channels === undefined) {
+        throw new AntiphonError('study-invalid', `a cnn encoder needs records of shape [height, width, channels], found [${shape.join(', ')}]`);
+      }
+      let input: readonly [number, number, number] = [height, width, channels];
+      encoder.filters.forEach((filters, i) => {
+        const { kernel, stride } = encoder;
+        const convolution = conv2d(`encoder/conv${i}`, { input, filters, kernel, stride });
+        layers.push(convolution);
+        if (encoder.normalise === 'group') layers.push(groupNorm(`encoder/norm${i}`, convolution.outputShape, encoder.groups));
+        layers.push(activation(`encoder/activation${i}`, convolution.outputShape));
+        input = [convolution.outputShape[0]!, convolution.outputShape[1]!, filters];
+      });
+      layers.push(flatten('encoder/flatten', input), dense('encoder/dense', sizeOf(input), features), activation('encoder/features', [features]));
+      return layers;
+    }
+    default:
+      return assertNever(encoder);
+  }
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1);
+}

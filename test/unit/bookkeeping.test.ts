@@ -1,0 +1,151 @@
+import * as autograd from '@tensorflow/tfjs';
+import fc from 'fast-check';
+import { afterEach, beforeAll, expect, it, describe } from 'vitest';
+import { clippedGradientSum, gradientSum } from '../../shared/model/gradients.ts';
+import { createNetwork, type Network, type NetworkSpec } from '../../shared/model/network.ts';
+import { predictLogits } from '../../shared/model/predict.ts';
+import { proveBackend, proveLayer } from '../../shared/model/self-check.ts';
+import { tf, type Tensor } from '../../shared/model/tf.ts';
+import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
+import { openBackend } from '../../shared/platform/backend.ts';
+import { dense } from '../../shared/model/layers/dense.ts';
+import { maxPool } from '../support/max-pool-layer.ts';
+
+const specs: Record<string, NetworkSpec> = {
+  'mlp, tanh': { shape: [7], encoder: { type: 'mlp', hidden: [6], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 },
+  'mlp, layer norm': { shape: [9], encoder: { type: 'mlp', hidden: [8, 6], activation: 'relu', normalise: 'layer' }, features: 5, classes: 4 },
+  'cnn, strides that do not divide': { shape: [9, 7, 2], encoder: { type: 'cnn', filters: [4, 6], kernel: 3, stride: 2, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 },
+  'cnn, group norm, kernel 5': { shape: [12, 12, 1], encoder: { type: 'cnn', filters: [4, 8], kernel: 5, stride: 2, activation: 'tanh', normalise: 'group', groups: 2 }, features: 6, classes: 3 },
+};
+
+function examples(network: Network, n: number): { features: Float32Array; labels: Int32Array } {
+  const features = Float32Array.from({ length: n * network.inputSize }, (_, i) => Math.sin(1.7 * i) - 0.3);
+  return { features, labels: Int32Array.from({ length: n }, (_, i) => i % network.spec.classes) };
+}
+
+/** The oracle: automatic differentiation of the forward pass, one example at a time, on the plain cpu backend. */
+function naiveGradients(network: Network, flat: Float32Array, { features, labels }: { features: Float32Array; labels: Int32Array }): Float64Array[] {
+  return Array.from(labels, (label, i) =>
+    autograd.tidy(() => {
+      const x = autograd.tensor(features.slice(i * network.inputSize, (i + 1) * network.inputSize), [1, ...network.spec.shape]);
+      const weights = loadWeights(network, flat);
+      const loss = (...parameters: Tensor[]): autograd.Scalar => {
+        let output: Tensor = x;
+        let next = 0;
+        for (const layer of network.layers) {
+          const own = parameters.slice(next, next + layer.parameters.length);
+          next += layer.parameters.length;
+          output = layer.forward(output, own).output;
+        }
+        return autograd.losses.softmaxCrossEntropy(autograd.oneHot([label], network.spec.classes), output);
+      };
+      const gradients = autograd.grads(loss)(weights.flat());
+      return Float64Array.from(gradients.flatMap((gradient) => Array.from(gradient.dataSync())));
+    }),
+  );
+}
+
+function clippedSum(gradients: readonly Float64Array[], threshold: number): Float64Array {
+  const sum = new Float64Array(gradients[0]?.length ?? 0);
+  for (const gradient of gradients) {
+    const factor = Math.min(1, threshold / Math.hypot(...gradient));
+    gradient.forEach((value, i) => (sum[i]! += factor * value));
+  }
+  return sum;
+}
+
+const distance = (a: Float64Array, b: Float64Array): number => Math.hypot(...a.map((value, i) => value - b[i]!)) / Math.hypot(...b);
+
+describe.each(['cpu', 'wasm'] as const)('on %s', (backend) => {
+  beforeAll(async () => {
+    await openBackend(backend);
+  });
+  afterEach(() => {
+    expect(tf.getBackend()).toBe(backend);
+  });
+
+  it.each(Object.entries(specs))('book-keeping equals naive per-patient clipping by automatic differentiation: %s', async (name, spec) => {
+    const network = createNetwork(spec);
+    const flat = network.initialise(3, name).map((w, i) => w + 0.05 * Math.cos(i));
+    const batch = examples(network, 5);
+    await tf.setBackend('cpu');
+    const naive = naiveGradients(network, flat, batch);
+    await tf.setBackend(backend);
+    const norms = naive.map((gradient) => Math.hypot(...gradient)).sort((a, b) => a - b);
+    const threshold = norms[2]!; // some are clipped, some are not
+    const weights = loadWeights(network, flat);
+    const found = await clippedGradientSum({ network, weights, ...batch, clipThreshold: threshold, microBatch: 3 });
+    const unclipped = await gradientSum({ network, weights, ...batch, microBatch: 2 });
+    disposeWeights(weights);
+    const expected = clippedSum(naive, threshold);
+    const perLayer = network.parameters.map(({ name: parameter, offset, shape }) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return [parameter, distance(found.slice(offset, offset + size), expected.slice(offset, offset + size))] as const;
+    });
+    console.log(`${backend}, ${name}: ${perLayer.map(([parameter, error]) => `${parameter} ${error.toExponential(1)}`).join(', ')}`);
+    for (const [, error] of perLayer) expect(error).toBeLessThan(1e-5);
+    expect(distance(unclipped, clippedSum(naive, Infinity))).toBeLessThan(1e-5);
+  });
+
+  it('proves its own layers, within a second', async () => {
+    const report = await proveBackend(Object.values(specs).map(createNetwork));
+    expect(report.layers.length).toBeGreaterThan(20);
+  });
+
+  it('holds no tensor after fifty steps and predictions', async () => {
+    const network = createNetwork(specs['cnn, group norm, kernel 5']!);
+    const batch = examples(network, 5);
+    const step = async (): Promise<void> => {
+      const weights = loadWeights(network, network.initialise(1, 'm'));
+      await clippedGradientSum({ network, weights, ...batch, clipThreshold: 0.5, microBatch: 2 });
+      await predictLogits({ network, weights, features: batch.features, batch: 2 });
+      disposeWeights(weights);
+    };
+    await step();
+    const before = tf.memory().numTensors;
+    for (let i = 0; i < 50; i += 1) await step();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('the self-check has teeth', () => {
+  it('refuses max pooling on wasm, whose gradient is lost where a window is negative, and accepts it on cpu', async () => {
+    await openBackend('cpu');
+    await expect(proveLayer(maxPool('pool', [6, 6, 2]), [6, 6, 2])).resolves.toBeDefined();
+    await openBackend('wasm');
+    await expect(proveLayer(maxPool('pool', [6, 6, 2]), [6, 6, 2])).rejects.toThrow(/backend "wasm" computes the gradient of its input wrongly in layer pool/);
+  });
+
+  it('refuses a layer whose norms, sums or parameter gradients are wrong', async () => {
+    const honest = dense('d', 5, 4);
+    await expect(proveLayer({ ...honest, squaredNorms: (saved, g) => tf.mul(honest.squaredNorms(saved, g), 0.9) }, [5])).rejects.toThrow(/norms/);
+    await expect(proveLayer({ ...honest, weightedSums: (saved, g, c) => honest.weightedSums(saved, g, tf.square(c)) }, [5])).rejects.toThrow(/weighted sum/);
+    await expect(
+      proveLayer({ ...honest, weightedSums: (saved, g, c) => honest.weightedSums(saved, g, c).map((sum) => tf.mul(sum, 1.2)), squaredNorms: (saved, g) => tf.mul(honest.squaredNorms(saved, g), 1.44) }, [5]),
+    ).rejects.toThrow(/gradient of its parameters/);
+  });
+});
+
+it('no example moves the clipped sum by more than the threshold, whatever its size (property)', async () => {
+  await openBackend('wasm');
+  const network = createNetwork(specs['mlp, layer norm']!);
+  const weights = loadWeights(network, network.initialise(5, 'm'));
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.float({ min: -1000, max: 1000, noNaN: true }), { minLength: 9, maxLength: 9 }), fc.integer({ min: 0, max: 3 }), fc.double({ min: 1e-3, max: 10, noNaN: true }), async (values, label, threshold) => {
+      const sum = await clippedGradientSum({ network, weights, features: Float32Array.from(values), labels: Int32Array.of(label), clipThreshold: threshold, microBatch: 64 });
+      expect(Math.hypot(...sum)).toBeLessThanOrEqual(threshold * (1 + 1e-5));
+    }),
+    { numRuns: 60 },
+  );
+  disposeWeights(weights);
+});
+
+it('a gradient that is not finite stops training and says nothing of the data', async () => {
+  await openBackend('wasm');
+  const network = createNetwork(specs['mlp, tanh']!);
+  const weights = loadWeights(network, network.initialise(5, 'm').fill(1e30));
+  const batch = { network, weights, features: new Float32Array(7).fill(1e30), labels: Int32Array.of(1), clipThreshold: 1, microBatch: 64 };
+  await expect(clippedGradientSum(batch)).rejects.toThrow('a gradient is not finite');
+  expect(await clippedGradientSum({ ...batch, features: new Float32Array(0), labels: new Int32Array(0) })).toEqual(new Float64Array(network.size));
+  disposeWeights(weights);
+});
