@@ -50,7 +50,7 @@ export function serverStep(input: {
     const d = delta[i]!;
     if (spec.type === 'fedavg') {
       first[i] = spec.momentum * state.first[i]! + d;
-      next[i] = weights[i]! + spec.learningRate * first[i];
+      next[i] = weights[i]! + spec.learningRate * first[i]!;
     } else {
       first[i] = spec.beta1 * state.first[i]! + (1 - spec.beta1) * d;
       second[i] = spec.beta2 * state.second[i]! + (1 - spec.beta2) * d * d;

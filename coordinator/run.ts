@@ -61,7 +61,6 @@ export type StudyEnd = Pick<EndEntry, 'reason' | 'detail'>;
  * may be killed at any point and started again.
  */
 export async function runStudy(context: StudyContext, ports: CoordinatorPorts): Promise<StudyEnd> {
-  const { study } = context;
   // 1. The plan is the first thing written: no later number can depend on the data.
   await beginLedger(context, ports);
   // 2. The model: the last committed checkpoint, or the initial one from the public seed.
@@ -76,7 +75,7 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
     else checkpoint = step.checkpoint;
   }
   // 5. The last number: the test part, looked at once.
-  if (end.reason !== 'failed') await evaluate(context, ports, { checkpoint, split: 'test' });
+  if (end.reason === 'completed' || end.reason === 'budget-exhausted') await evaluate(context, ports, { checkpoint, split: 'test' });
   // 6. The ledger is closed, every site gets the whole of it.
   if (ports.book.state().ended === undefined && end.reason !== 'interrupted') {
     await ports.book.append({ type: 'end', ...end, epsilonSpent: spentText(ports.book.state()) });
@@ -162,6 +161,8 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
   ports.emit({ type: 'round-started', time: iso(startedAt), round: reserve.round, modality: reserve.modality, cohort: reserve.sites, epsilonAfter: Number(reserve.epsilonAfter.epsilon) });
   // dispatch, train (at the sites), collect
   const outcome = await exchange(context, ports, { checkpoint, reserve, reserveHash: open.hash });
+  // Stopped inside the round: the reserve stays open, and the next start takes up what the sites have staged.
+  if (ports.signal.aborted && outcome.verdict.type === 'abort') return ended('interrupted', `stopped in round ${reserve.round}; start again with the same folder to go on`);
   // aggregate, commit
   const next = await conclude(context, ports, { checkpoint, reserve, reserveHash: open.hash, outcome, startedAt });
   // evaluate

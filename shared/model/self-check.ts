@@ -125,7 +125,7 @@ async function proveBookKeeping(layer: Layer, { x, parameters, g }: Probe): Prom
   const [n, s, a, an, d, dd] = await Promise.all(tensors.map((tensor) => tensor.data()));
   tf.dispose(tensors);
   const sumError = relativeError(s!, a!);
-  const normError = Math.max(...Array.from(n!, (value, i) => Math.abs(value / an![i]! - 1)));
+  const normError = Math.max(...Array.from(n!, (value: number, i) => Math.abs(value / an![i]! - 1)));
   if (!(sumError <= BOOK_KEEPING_TOLERANCE)) throw wrong(layer, 'the weighted sum of the examples', sumError);
   if (!(normError <= BOOK_KEEPING_TOLERANCE)) throw wrong(layer, "the norms of the examples' gradients", normError);
   const slopeError = Math.abs(d![0]! / dd![0]! - 1);

@@ -1,4 +1,4 @@
-import { createCipheriv, randomBytes, type Cipheriv } from 'node:crypto';
+import { createCipheriv, randomBytes, type Cipher } from 'node:crypto';
 import type { RandomSource } from '../privacy/random.ts';
 
 const REKEY_BYTES = 2 ** 32;
@@ -8,7 +8,7 @@ const REKEY_BYTES = 2 ** 32;
  * after every 4 GiB; nothing can seed it.
  */
 export function createKeyStream(): RandomSource {
-  let cipher: Cipheriv | undefined;
+  let cipher: Cipher | undefined;
   let used = 0;
   return {
     bytes: (length) => {

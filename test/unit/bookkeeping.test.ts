@@ -25,8 +25,8 @@ function examples(network: Network, n: number): { features: Float32Array; labels
 
 /** The oracle: automatic differentiation of the forward pass, one example at a time, on the plain cpu backend. */
 function naiveGradients(network: Network, flat: Float32Array, { features, labels }: { features: Float32Array; labels: Int32Array }): Float64Array[] {
-  return Array.from(labels, (label, i) =>
-    autograd.tidy(() => {
+  return Array.from(labels, (label, i) => {
+    const flatGradient = autograd.tidy(() => {
       const x = autograd.tensor(features.slice(i * network.inputSize, (i + 1) * network.inputSize), [1, ...network.spec.shape]);
       const weights = loadWeights(network, flat);
       const loss = (...parameters: Tensor[]): autograd.Scalar => {
@@ -40,9 +40,10 @@ function naiveGradients(network: Network, flat: Float32Array, { features, labels
         return autograd.losses.softmaxCrossEntropy(autograd.oneHot([label], network.spec.classes), output);
       };
       const gradients = autograd.grads(loss)(weights.flat());
-      return Float64Array.from(gradients.flatMap((gradient) => Array.from(gradient.dataSync())));
-    }),
-  );
+      return Float32Array.from(gradients.flatMap((gradient) => Array.from(gradient.dataSync())));
+    });
+    return Float64Array.from(flatGradient);
+  });
 }
 
 function clippedSum(gradients: readonly Float64Array[], threshold: number): Float64Array {

@@ -1,0 +1,69 @@
+import { join } from 'node:path';
+import { fromHex } from '../shared/bytes.ts';
+import { AntiphonError } from '../shared/errors.ts';
+import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
+import type { BackendChoice } from '../shared/platform/backend.ts';
+import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
+import { studyFromUnknown } from '../shared/study/parse.ts';
+import { resolveStudy } from '../shared/study/resolve.ts';
+import { connect } from './connection.ts';
+import { openHome, siteFiles } from './keystore.ts';
+import { openLedgerCopy } from './ledger-copy.ts';
+import { runSite, type SiteEvent } from './run.ts';
+import { clearStaged, loadStaged, logSpend, stageUpdate } from './staging.ts';
+import { startTrainer, type Trainer } from './trainer.ts';
+
+export interface StartInput {
+  readonly homes: readonly string[];
+  readonly backend: BackendChoice | undefined;
+  readonly signal: AbortSignal;
+  readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string }) => void;
+}
+
+/** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
+export async function startSites({ homes, backend, signal, emit }: StartInput): Promise<void> {
+  const trainers = new Map<BackendChoice, Trainer>();
+  const stopped = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(new AntiphonError('interrupted', 'stopped; start the site again to go on'));
+    });
+  });
+  try {
+    await Promise.race([stopped, Promise.all(homes.map((folder) => startSite(folder)))]);
+  } finally {
+    await Promise.all([...trainers.values()].map((trainer) => trainer.close()));
+  }
+
+  async function startSite(folder: string): Promise<void> {
+    const { identity, settings, study: studyText } = await openHome(folder);
+    const study = studyFromUnknown(JSON.parse(studyText));
+    const resolved = resolveStudy(study);
+    const files = siteFiles(folder);
+    const choice = backend ?? settings.backend;
+    const trainer = trainers.get(choice) ?? startTrainer(choice);
+    trainers.set(choice, trainer);
+    const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, backend: choice });
+    emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}` });
+    const learningRate = resolved.modalities.get(settings.modality)?.learningRate;
+    if (learningRate === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
+    await runSite(
+      { site: settings.site, identity, study: settings.study, resolved, limits: { maxEpsilon: settings.maxEpsilon } },
+      {
+        primitives,
+        ledger: await openLedgerCopy(files.ledger, primitives),
+        train: ({ weights, reserve }) => trainer.train({ site: settings.site, weights, mechanism: fromLedgerMechanism(reserve.mechanism), learningRate }),
+        stage: { load: () => loadStaged(files.staged), save: (update) => stageUpdate(files.staged, update), clear: () => clearStaged(files.staged) },
+        logSpend: ({ round, mechanism }, reserve) => logSpend(files.spend, { round, reserve, mechanism, time: new Date().toISOString() }),
+        connect: (listener) =>
+          connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener }),
+        emit: (event) => {
+          emit(settings.site, event);
+        },
+      },
+    );
+  }
+}
+
+export function defaultHome(site: string): string {
+  return join(process.cwd(), `antiphon-site-${site}`);
+}

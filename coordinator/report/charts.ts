@@ -1,0 +1,53 @@
+import type { StudyEvent } from '../events.ts';
+
+/** The numbers behind the page's charts; null where a series has no point. */
+export interface Charts {
+  readonly accuracy: { readonly rounds: readonly number[]; readonly series: readonly { readonly name: string; readonly values: readonly (number | null)[] }[] };
+  readonly epsilon: { readonly rounds: readonly number[]; readonly spent: readonly (number | null)[]; readonly budget: number | null };
+  readonly reliability: { readonly confidence: readonly number[]; readonly accuracy: readonly (number | null)[] } | null;
+}
+
+export function chartsOf(events: readonly StudyEvent[]): Charts {
+  const evaluations = events.filter((event) => event.type === 'evaluated');
+  const selection = [...new Map(evaluations.filter(({ split }) => split === 'selection').map((event) => [event.round, event])).values()].sort((a, b) => a.round - b.round);
+  const rounds = [...new Map(events.filter((event) => event.type === 'round-ended').map((event) => [event.round, event])).values()].sort((a, b) => a.round - b.round);
+  const started = events.filter((event) => event.type === 'started').at(-1);
+  const names = [...new Set(selection.flatMap(({ evaluation }) => Object.keys(evaluation.perModality)))];
+  const test = evaluations.filter(({ split }) => split === 'test').at(-1)?.evaluation;
+  const bins = test?.fused.hybrid.reliability;
+  return {
+    accuracy: {
+      rounds: selection.map(({ round }) => round),
+      series: [
+        { name: 'fused (hybrid)', values: selection.map(({ evaluation }) => evaluation.fused.hybrid.accuracy) },
+        ...names.map((name) => ({ name, values: selection.map(({ evaluation }) => evaluation.perModality[name]?.accuracy ?? null) })),
+      ],
+    },
+    epsilon: { rounds: rounds.map(({ round }) => round), spent: rounds.map(({ epsilonSpent }) => epsilonSpent.epsilon), budget: started?.budget.epsilon ?? null },
+    reliability: bins === undefined ? null : { confidence: bins.map((_, i) => (i + 0.5) / bins.length), accuracy: bins.map(({ count, accuracy }) => (count === 0 ? null : accuracy)) },
+  };
+}
+
+/** Runs in the page, on `charts` and uPlot. */
+export const chartScript = `
+const dark = matchMedia('(prefers-color-scheme: dark)').matches;
+const ink = dark ? '#c9d1d9' : '#3d4451', line = dark ? '#30363d' : '#e5e7eb';
+const palette = dark ? ['#7aa2f7', '#e0af68', '#9ece6a', '#f7768e', '#bb9af7', '#7dcfff'] : ['#1d4ed8', '#b45309', '#15803d', '#be123c', '#7e22ce', '#0e7490'];
+const axis = { stroke: ink, grid: { stroke: line }, ticks: { stroke: line } };
+function draw(id, x, series, options) {
+  const place = document.getElementById(id);
+  if (!place) return;
+  if (x.length === 0) { place.textContent = 'nothing to draw'; return; }
+  const size = () => ({ width: Math.max(220, place.clientWidth), height: 260 });
+  const plot = new uPlot({ ...size(), scales: { x: { time: false }, y: { range: options.range } }, axes: [{ ...axis, label: options.x, labelSize: 22 }, { ...axis, values: options.format }],
+    series: [{ label: options.x }, ...series.map((s, i) => ({ label: s.name, stroke: palette[i % palette.length], width: i === 0 ? 3 : 1.5, dash: s.dash, spanGaps: true, points: { show: x.length < 40, size: i === 0 ? 6 : 4 } }))] },
+    [x, ...series.map((s) => s.values)], place);
+  addEventListener('resize', () => plot.setSize(size()));
+}
+const share = (u, ticks) => ticks.map((t) => Math.round(100 * t) + ' %');
+draw('accuracy', charts.accuracy.rounds, charts.accuracy.series, { x: 'round', range: [0, 1], format: share });
+const epsilon = charts.epsilon, finite = epsilon.spent.every((e) => e !== null);
+if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent', values: epsilon.spent }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
+else document.getElementById('epsilon').textContent = 'Infinite: no privacy.';
+if (charts.reliability) draw('reliability', charts.reliability.confidence, [{ name: 'accuracy', values: charts.reliability.accuracy }, { name: 'perfectly calibrated', values: charts.reliability.confidence, dash: [6, 4] }], { x: 'confidence', range: [0, 1], format: share });
+`;

@@ -1,0 +1,143 @@
+import type { Evaluation, FusionRule, Metrics } from '../../shared/fusion/evaluation.ts';
+import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
+import { chartScript, chartsOf } from './charts.ts';
+import { escapeHtml, percent, scriptJson, table } from './html.ts';
+import { STYLE } from './style.ts';
+
+type Of<T extends StudyEvent['type']> = Extract<StudyEvent, { type: T }>;
+
+export interface ReportInput {
+  readonly events: readonly StudyEvent[];
+  readonly studyYaml: string;
+  readonly plotLibrary: { readonly script: string; readonly style: string };
+}
+
+const RULE_NAMES: Record<FusionRule, string> = {
+  hybrid: "hybrid (the study's)",
+  'hybrid-linear': 'hybrid, linear pool',
+  'hybrid-log': 'hybrid, log pool',
+  equal: 'equal weights',
+  entropy: 'entropy only (MLA)',
+  product: 'plain product',
+};
+
+/** One self-contained page: no request leaves it. Pure. */
+export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): string {
+  const of = <T extends StudyEvent['type']>(type: T): readonly Of<T>[] => events.filter((event): event is Of<T> => event.type === type);
+  const started = of('started').at(-1);
+  const ended = of('ended').at(-1);
+  const test = of('evaluated').filter(({ split }) => split === 'test').at(-1)?.evaluation;
+  const rounds = of('round-ended');
+  const title = started?.study ?? 'study';
+  const body = [
+    banner(started),
+    `<header><p class="eyebrow">Antiphon study report</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(statusOf(ended))}</p></header>`,
+    figures({ started, ended, test, rounds }),
+    '<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div></section>',
+    test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test),
+    privacySection(started, ended),
+    sitesSection(started, of('site')),
+    problemsSection(rounds, of('failure')),
+    `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
+    `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backend ?? '')}</footer>`,
+  ].join('\n');
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)} - Antiphon</title><style>${plotLibrary.style}${STYLE}</style></head>
+<body><main>${body}</main>
+<script>${plotLibrary.script}</script><script>const charts = ${scriptJson(chartsOf(events))};${chartScript}</script></body></html>
+`;
+}
+
+function banner(started: Of<'started'> | undefined): string {
+  return started?.protection === 'none'
+    ? '<div class="alarm" role="alert"><strong>NO PRIVACY.</strong> This study ran without clipping and without noise: its updates and its model can reveal patients. For comparison only.</div>'
+    : '';
+}
+
+function statusOf(ended: Of<'ended'> | undefined): string {
+  return ended === undefined ? 'not ended yet' : `${ended.reason}: ${ended.detail}`;
+}
+
+export function epsilonText({ epsilon, delta }: EpsilonOfDelta): string {
+  return epsilon === null ? '∞ (no privacy)' : `${epsilon.toFixed(3)} at δ = ${delta}`;
+}
+
+function figures(input: { readonly started: Of<'started'> | undefined; readonly ended: Of<'ended'> | undefined; readonly test: Evaluation | undefined; readonly rounds: readonly Of<'round-ended'>[] }): string {
+  const { started, ended, test, rounds } = input;
+  const spent = ended?.epsilonSpent ?? rounds.at(-1)?.epsilonSpent;
+  const budget = started?.budget.epsilon;
+  const cards: readonly (readonly [string, string, string])[] = [
+    ['Fused accuracy', test === undefined ? '–' : percent(test.fused.hybrid.accuracy), test === undefined ? 'no evaluation' : `${test.samples} test samples`],
+    ['Epsilon spent', spent === undefined ? '–' : spent.epsilon === null ? '∞' : spent.epsilon.toFixed(2), spent?.epsilon === null ? 'no privacy' : `of ${budget ?? '∞'}, δ = ${spent?.delta ?? '–'}`],
+    ['Calibration error', test === undefined ? '–' : percent(test.fused.hybrid.ece15), 'ECE, 15 bins'],
+    ['Rounds committed', String(rounds.filter(({ outcome }) => outcome === 'committed').length), `of ${started?.rounds ?? '?'} planned`],
+    ['Sites', String(started?.sites.length ?? 0), `${started?.modalities.length ?? 0} modalities`],
+  ];
+  return `<div class="cards">${cards.map(([name, value, note]) => `<div class="card"><span>${name}</span><b>${escapeHtml(value)}</b><small>${escapeHtml(note)}</small></div>`).join('')}</div>`;
+}
+
+function metricRow(name: string, m: Metrics): readonly string[] {
+  const low = m.confAccLow === null ? '– (0)' : `${percent(m.confAccLow)} (${m.confAccLowCount})`;
+  return [escapeHtml(name), String(m.samples), percent(m.accuracy), percent(m.weighted.f1), percent(m.macro.f1), percent(m.ece10), percent(m.ece15), low, m.nll.toFixed(3)];
+}
+
+function resultSection(test: Evaluation): string {
+  const rules = Object.entries(test.fused).map(([rule, metrics]) => metricRow(RULE_NAMES[rule as FusionRule], metrics));
+  const alone = Object.entries(test.perModality).map(([name, metrics]) => metricRow(`${name} alone`, metrics));
+  const { confusion } = test.fused.hybrid;
+  const weights = Object.entries(test.weights).map(([name, { mean, samples }]) => [escapeHtml(name), `<meter min="0" max="1" value="${mean.toFixed(3)}"></meter> ${mean.toFixed(2)}`, String(samples)]);
+  return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
+<div class="charts"><figure><figcaption>Reliability of the hybrid: accuracy by confidence</figcaption><div id="reliability"></div></figure>
+<figure><figcaption>Confusion, true class by row</figcaption>${confusionTable(confusion)}</figure></div>
+<h3>Mean fusion weight, where a sample has the modality</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+}
+
+function confusionTable(confusion: readonly (readonly number[])[]): string {
+  const rows = confusion.map((row, truth) => {
+    const total = Math.max(1, row.reduce((a, b) => a + b, 0));
+    return `<tr><th>${truth}</th>${row.map((count) => `<td style="--share:${(count / total).toFixed(3)}">${count}</td>`).join('')}</tr>`;
+  });
+  return `<div class="scroll"><table class="confusion"><thead><tr><th></th>${confusion.map((_, c) => `<th>${c}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+}
+
+function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> | undefined): string {
+  if (started === undefined) return '';
+  const spent = ended === undefined ? '' : `<p>Spent: <strong>${escapeHtml(epsilonText(ended.epsilonSpent))}</strong>; budget ${escapeHtml(epsilonText(started.budget))}.</p>`;
+  const words =
+    started.protection === 'none'
+      ? '<p>Nobody was protected in this run.</p>'
+      : `<p>Each patient is protected against the coordinator, the other sites and every reader of the models: whatever one of them sees, it would have been almost as likely without that
+patient's records. <em>Epsilon</em> bounds how much more likely (a factor of at most e<sup>ε</sup>, but for a probability δ); it holds for the whole study together, every round and every modality.
+Each site noised its updates itself, before they left it.</p>
+<p>Assumed: sites follow the protocol and state their patients truly; sampling and noise stay secret; no patient is at two sites of a modality that the study declares disjoint. Not covered: a patient's own site;
+the evaluation records, which the study declares public; timing. Anyone can check the numbers with <code>antiphon audit ledger.jsonl</code>.</p>`;
+  return `<section><h2>Privacy</h2>${spent}${words}</section>`;
+}
+
+function sitesSection(started: Of<'started'> | undefined, sites: readonly Of<'site'>[]): string {
+  const last = new Map(sites.map((event) => [event.site, event.state]));
+  const rows = (started?.sites ?? []).map(({ site, modality, patients }) => [escapeHtml(site), escapeHtml(modality), `at most ${patients}`, escapeHtml(last.get(site) ?? 'never seen')]);
+  return `<section><h2>Sites</h2>${table(['site', 'modality', 'patients', 'last seen'], rows)}</section>`;
+}
+
+function modalityTable(started: Of<'started'> | undefined): string {
+  const rows = (started?.modalities ?? []).map((m) => [
+    escapeHtml(m.modality),
+    escapeHtml(m.encoder),
+    String(m.parameters),
+    `${m.rounds} x ${m.localSteps}`,
+    String(m.samplingRate),
+    m.clipNorm === null ? 'none' : String(m.clipNorm),
+    m.noiseMultiplier === null ? 'none' : String(m.noiseMultiplier),
+  ]);
+  return table(['modality', 'encoder', 'weights', 'rounds x steps', 'sampling rate', 'clip norm', 'noise multiplier'], rows);
+}
+
+function problemsSection(rounds: readonly Of<'round-ended'>[], failures: readonly Of<'failure'>[]): string {
+  const rows = [
+    ...rounds.filter(({ outcome }) => outcome === 'aborted').map(({ round, reason }) => [`round ${round}`, 'aborted', escapeHtml(reason ?? '')]),
+    ...failures.slice(0, 200).map(({ site, code, message }) => [escapeHtml(site ?? 'a stranger'), escapeHtml(code), escapeHtml(message)]),
+  ];
+  return rows.length === 0 ? '' : `<section><h2>What went wrong</h2>${table(['where', 'what', 'why'], rows)}</section>`;
+}

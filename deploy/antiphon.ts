@@ -1,0 +1,148 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs';
+import { copyFile, constants, mkdir, readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Command, CommanderError, Option } from 'commander';
+import { siteCommand } from '../client/cli.ts';
+import { coordinatorCommand } from '../coordinator/cli.ts';
+import { AntiphonError, EXIT_CODES } from '../shared/errors.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
+import { parseStudy } from '../shared/study/parse.ts';
+import { auditExitCode, auditFile, auditJson, formatAudit } from './audit.ts';
+import { createDisplay, summaryJson } from './display.ts';
+import { overrideStudy, type StudyOverrides } from './overrides.ts';
+import { simulate } from './simulate.ts';
+import { writeSyntheticData } from './synthetic.ts';
+
+/** The package's folder, from deploy/ and from dist/deploy/ alike. */
+const packageRoot = [new URL('../', import.meta.url), new URL('../../', import.meta.url)].map((url) => fileURLToPath(url)).find((path) => existsSync(join(path, 'package.json'))) ?? '.';
+const studyFile = (name: string): string => join(packageRoot, 'deploy', 'studies', `${name}.yaml`);
+
+const interruption = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(name, () => {
+    // The second time somebody means it.
+    if (interruption.signal.aborted) process.exit(EXIT_CODES.interrupted);
+    interruption.abort();
+  });
+}
+const write = (text: string): void => void process.stdout.write(text);
+const color = process.env['NO_COLOR'] === undefined && process.stdout.isTTY;
+const display = (): ReturnType<typeof createDisplay> => createDisplay({ stream: process.stdout, isTTY: process.stdout.isTTY, color });
+
+interface SimulateOptions {
+  readonly study?: string;
+  readonly data?: string;
+  readonly out?: string;
+  readonly sites?: number;
+  readonly rounds?: number;
+  readonly epsilon?: number;
+  readonly delta?: number;
+  readonly noiseMultiplier?: number;
+  readonly privacy: boolean;
+  readonly seed?: number;
+  readonly backend: BackendChoice;
+  readonly json?: boolean;
+}
+
+function number(what: string, accept: (value: number) => boolean): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === '' || !accept(value)) throw new AntiphonError('usage', `expected ${what}, found "${text}"`);
+    return value;
+  };
+}
+const positive = number('a positive number', (value) => value > 0 && Number.isFinite(value));
+const count = number('a positive whole number', (value) => Number.isInteger(value) && value > 0);
+
+async function runSimulation(options: SimulateOptions): Promise<void> {
+  const path = options.study ?? studyFile('synthetic');
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new AntiphonError('study-invalid', `cannot read the study file ${path}; give its path with --study, or write one with \`antiphon init\``, { cause: error });
+  });
+  const { sites, rounds, epsilon, delta, noiseMultiplier, seed, privacy } = options;
+  const changes = Object.fromEntries(Object.entries({ sites, rounds, epsilon, delta, noiseMultiplier, seed }).filter(([, value]) => value !== undefined)) as StudyOverrides;
+  const study = overrideStudy(parseStudy(text, path), { ...changes, noPrivacy: !privacy });
+  const folder = resolve(options.out ?? join('antiphon-runs', `${study.name}-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`));
+  if (existsSync(join(folder, 'ledger.jsonl'))) throw new AntiphonError('usage', `${folder} holds a run already; choose another --out (a budget is spent once)`);
+  await mkdir(folder, { recursive: true });
+  let { data } = options;
+  if (data === undefined) {
+    if (options.study !== undefined) throw new AntiphonError('data-invalid', "the study reads its patients' records from files: give their folder with --data DIR");
+    data = join(folder, 'data');
+    await writeSyntheticData(data, { seed: study.seed });
+  }
+  const screen = display();
+  try {
+    const { events, peakMemoryMiB, processes } = await simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show: screen.show });
+    screen.close();
+    write(`${processes} processes, peak memory ${peakMemoryMiB} MiB in all\n`);
+    if (options.json === true) write(`${JSON.stringify({ ...summaryJson(events), peakMemoryMiB, processes })}\n`);
+  } finally {
+    screen.close();
+  }
+}
+
+const program = new Command('antiphon')
+  .description('Federated multi-party training: sites that each hold one modality train one model together, in private alternating rounds.')
+  .version((JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version)
+  .exitOverride();
+
+program
+  .command('simulate')
+  .description('run a whole federation on this machine; without options, a small made-up study')
+  .option('--study <file>', 'the study file (default: the embedded synthetic study)')
+  .option('--data <folder>', "folder with the records that the study file names (default: the embedded study's, written to the run's folder)")
+  .option('--out <folder>', "the run's folder (default: antiphon-runs/NAME-TIME)")
+  .option('--sites <number>', 'sites per modality, instead of those of the study file', count)
+  .option('--rounds <number>', 'rounds of the schedule', count)
+  .option('--epsilon <number>', 'privacy budget; the noise is calibrated for it', positive)
+  .option('--delta <number>', 'its delta', positive)
+  .option('--noise-multiplier <number>', 'noise standard deviation / clip norm, instead of calibrating', positive)
+  .option('--no-privacy', 'neither clip nor noise; for comparison only, and said in every output')
+  .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', number('a whole number', Number.isInteger))
+  .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
+  .option('--json', 'print the result as one JSON object on the last line')
+  .action(runSimulation);
+
+program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
+program.addCommand(siteCommand({ signal: interruption.signal, write }));
+
+program
+  .command('audit')
+  .description('verify a ledger offline: hashes, signatures, order, and epsilon from the entries alone')
+  .argument('<file>', 'ledger.jsonl')
+  .option('--json', 'print one JSON object')
+  .action(async (file: string, options: { json?: boolean }) => {
+    const report = await auditFile(file);
+    write(`${options.json === true ? JSON.stringify(auditJson(report)) : formatAudit(report, { color })}\n`);
+    process.exitCode = auditExitCode(report);
+  });
+
+program
+  .command('init')
+  .description('write a commented study file to start from')
+  .argument('[file]', 'where', 'study.yaml')
+  .action(async (file: string) => {
+    await copyFile(studyFile('synthetic'), file, constants.COPYFILE_EXCL).catch((error: unknown) => {
+      throw new AntiphonError('storage-failed', `cannot write ${file}: ${error instanceof Error ? error.message : String(error)}; choose another name`, { cause: error });
+    });
+    write(`wrote ${file}; try it with: antiphon simulate\n`);
+  });
+
+for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+  } else if (error instanceof AntiphonError) {
+    process.stderr.write(`antiphon: ${error.message}\n`);
+    process.exitCode = error.exitCode;
+  } else {
+    process.stderr.write(`antiphon: unexpected failure, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.exitCode = EXIT_CODES.internal;
+  }
+}

@@ -1,0 +1,153 @@
+import Table from 'cli-table3';
+import { createLogUpdate } from 'log-update';
+import { createColors } from 'picocolors';
+import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
+import type { Evaluation, Metrics } from '../shared/fusion/evaluation.ts';
+
+export interface Display {
+  readonly show: (event: StudyEvent) => void;
+  readonly close: () => void;
+}
+
+export interface DisplayInput {
+  readonly stream: NodeJS.WriteStream;
+  readonly isTTY: boolean;
+  readonly color: boolean;
+}
+
+type Started = Extract<StudyEvent, { type: 'started' }>;
+const NO_PRIVACY = 'NO PRIVACY: this study runs without clipping and without noise; its updates and models can reveal patients.';
+
+/** The study as it goes, on a terminal: a few lines drawn again and again; elsewhere one plain line per event. */
+export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
+  const paint = createColors(color);
+  const live = isTTY ? createLogUpdate(stream) : undefined;
+  const print = (line: string): void => {
+    live?.clear();
+    stream.write(`${line}\n`);
+  };
+  let started: Started | undefined;
+  let test: Evaluation | undefined;
+  let last: Evaluation | undefined;
+  let round: Extract<StudyEvent, { type: 'round-started' }> | undefined;
+  let spent: EpsilonOfDelta | undefined;
+  let over = false;
+  const seconds: number[] = [];
+
+  const redraw = (): void => {
+    if (live === undefined || started === undefined || round === undefined) return;
+    const { rounds, budget } = started;
+    const width = 30;
+    const filled = Math.round((width * Math.max(0, round.round - 1)) / rounds);
+    const eta = seconds.length === 0 ? '' : ` · about ${Math.ceil(((rounds - round.round + 1) * seconds.reduce((a, b) => a + b, 0)) / seconds.length)} s left`;
+    live(
+      [
+        `${paint.bold(started.study)}  ${paint.cyan('█'.repeat(filled))}${paint.dim('░'.repeat(width - filled))}  round ${round.round}/${rounds}${eta}`,
+        `  ${round.modality}: ${round.cohort.length} site${round.cohort.length === 1 ? '' : 's'} training · epsilon ${epsilonText(spent)} of ${epsilonText(budget)}`,
+        ...(last === undefined ? [] : [`  accuracy: ${accuracies(last)}`]),
+      ].join('\n'),
+    );
+  };
+
+  const show = (event: StudyEvent): void => {
+    switch (event.type) {
+      case 'started':
+        started = event;
+        if (event.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
+        print(`study ${paint.bold(event.study)} · ${event.sites.length} sites, ${event.modalities.length} modalities, ${event.rounds} rounds · ${privacyText(event)}`);
+        print(paint.dim(`backend ${event.backend}`));
+        if (event.resumedAfterRound > 0) print(`resumed after round ${event.resumedAfterRound}`);
+        return;
+      case 'listening':
+        print(paint.dim(`listening at ${event.url}`));
+        return;
+      case 'site':
+        if (!over && (live === undefined || event.state === 'disconnected')) print(`site ${event.site} (${event.modality}) ${event.state}`);
+        return;
+      case 'round-started':
+        round = event;
+        redraw();
+        return;
+      case 'round-ended':
+        spent = event.epsilonSpent;
+        seconds.push(event.seconds);
+        if (event.outcome === 'aborted') print(paint.yellow(`round ${event.round} (${event.modality}) aborted: ${event.reason ?? ''}`));
+        else if (live === undefined) print(`round ${event.round}/${started?.rounds ?? '?'} ${event.modality}: ${event.sites.length} sites, ${event.seconds.toFixed(2)} s, epsilon ${epsilonText(spent)} of ${epsilonText(started?.budget)}`);
+        redraw();
+        return;
+      case 'evaluated':
+        if (event.split === 'test') test = event.evaluation;
+        else {
+          last = event.evaluation;
+          if (live === undefined) print(`  after round ${event.round}: ${accuracies(last)}`);
+          redraw();
+        }
+        return;
+      case 'failure':
+        print(paint.yellow(`${event.site ?? 'a connection'}: ${event.code}: ${event.message}`));
+        return;
+      case 'ended':
+        over = true;
+        live?.clear();
+        if (test !== undefined) print(resultTable(test, color));
+        print(`${event.reason}: ${event.detail}`);
+        print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
+        if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
+        if (started !== undefined) print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);
+    }
+  };
+  return {
+    show,
+    close: () => {
+      live?.done();
+    },
+  };
+}
+
+export function epsilonText(value: EpsilonOfDelta | undefined): string {
+  if (value === undefined) return '0';
+  return value.epsilon === null ? 'infinity' : String(Number(value.epsilon.toFixed(3)));
+}
+
+function privacyText({ protection, budget }: Started): string {
+  return protection === 'none' ? 'no privacy' : `epsilon at most ${epsilonText(budget)}, delta ${budget.delta}`;
+}
+
+function accuracies(evaluation: Evaluation): string {
+  const parts = Object.entries(evaluation.perModality).map(([name, { accuracy }]) => `${name} ${(100 * accuracy).toFixed(1)} %`);
+  return [...parts, `fused ${(100 * evaluation.fused.hybrid.accuracy).toFixed(1)} %`].join(' · ');
+}
+
+function resultTable(test: Evaluation, color: boolean): string {
+  const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: color ? {} : { head: [], border: [] } });
+  const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
+  for (const [name, metrics] of Object.entries(test.perModality)) table.push(row(`${name} alone (${metrics.samples})`, metrics));
+  for (const [rule, metrics] of Object.entries(test.fused)) table.push(row(rule === 'hybrid' ? "hybrid (the study's rule)" : rule, metrics));
+  return table.toString();
+}
+
+/** The one JSON object of `--json`; the test part where it was evaluated, else the last selection part. */
+export function summaryJson(events: readonly StudyEvent[]): Record<string, unknown> {
+  const started = events.filter((event) => event.type === 'started').at(-1);
+  const ended = events.filter((event) => event.type === 'ended').at(-1);
+  const evaluations = events.filter((event) => event.type === 'evaluated');
+  const evaluation = (evaluations.filter(({ split }) => split === 'test').at(-1) ?? evaluations.at(-1))?.evaluation;
+  const metrics = evaluation === undefined ? [] : [...Object.entries(evaluation.perModality), ...Object.entries(evaluation.fused)];
+  const pick = (valueOf: (m: Metrics) => number): Record<string, number> => Object.fromEntries(metrics.map(([name, m]) => [name, valueOf(m)]));
+  return {
+    study: started?.study,
+    folder: started?.folder,
+    reason: ended?.reason,
+    detail: ended?.detail,
+    protection: started?.protection,
+    rounds: ended?.roundsCommitted ?? 0,
+    epsilon: ended?.epsilonSpent.epsilon ?? null,
+    delta: ended?.epsilonSpent.delta ?? null,
+    accuracy: pick((m) => m.accuracy),
+    ece10: pick((m) => m.ece10),
+    ece15: pick((m) => m.ece15),
+    seconds: ended?.seconds,
+    peakMemoryMiB: ended?.peakMemoryMiB,
+    backend: started?.backend,
+  };
+}

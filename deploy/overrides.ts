@@ -1,0 +1,68 @@
+import { AntiphonError } from '../shared/errors.ts';
+import { studyFromUnknown } from '../shared/study/parse.ts';
+import type { Study } from '../shared/study/schema.ts';
+
+/** Changes to a study from the command line of `simulate`. */
+export interface StudyOverrides {
+  /** Sites per modality, dividing its training patients by hash. */
+  readonly sites?: number;
+  readonly rounds?: number;
+  readonly epsilon?: number;
+  readonly delta?: number;
+  readonly noiseMultiplier?: number;
+  readonly noPrivacy?: boolean;
+  readonly seed?: number;
+}
+
+/** The study as the options change it; validated again as if it had been written so. */
+export function overrideStudy(study: Study, options: StudyOverrides): Study {
+  const { rounds, seed, sites, noPrivacy } = options;
+  let privacy = study.privacy;
+  if (noPrivacy === true) {
+    if (options.epsilon !== undefined || options.noiseMultiplier !== undefined) throw new AntiphonError('usage', '--no-privacy excludes --epsilon and --noise-multiplier');
+    privacy = { protection: 'none', samplingRate: privacy.samplingRate };
+  } else if (options.epsilon !== undefined || options.delta !== undefined || options.noiseMultiplier !== undefined) {
+    if (privacy.protection === 'none') throw new AntiphonError('usage', 'the study runs without privacy: epsilon, delta and noise have no meaning for it; set privacy.protection to local-noise');
+    const { epsilon: oldEpsilon, noiseMultiplier: oldNoise, ...rest } = privacy;
+    // A new budget is calibrated for; a new noise multiplier says its own epsilon.
+    const epsilon = options.epsilon ?? (options.noiseMultiplier === undefined ? oldEpsilon : undefined);
+    const noiseMultiplier = options.noiseMultiplier ?? (options.epsilon === undefined ? oldNoise : undefined);
+    privacy = { ...rest, ...(options.delta === undefined ? {} : { delta: options.delta }), ...(epsilon === undefined ? {} : { epsilon }), ...(noiseMultiplier === undefined ? {} : { noiseMultiplier }) };
+  }
+  return studyFromUnknown({
+    ...study,
+    ...(seed === undefined ? {} : { seed }),
+    privacy,
+    schedule: { ...study.schedule, ...(rounds === undefined ? {} : { rounds }) },
+    sites: sites === undefined ? study.sites : repartition(study, sites),
+  });
+}
+
+/** N sites per modality over the patients that its sites held before; only for studies whose sites differ in their shares alone. */
+function repartition(study: Study, count: number): Study['sites'] {
+  return Object.keys(study.modalities).flatMap((modality) => {
+    const before = study.sites.filter((site) => site.modality === modality);
+    const [first] = before;
+    if (first === undefined) return [];
+    const filters = new Set(before.map(({ where }) => JSON.stringify(where ?? {})));
+    const [from, to] = [Math.min(...before.map(({ share }) => share?.from ?? 0)), Math.max(...before.map(({ share }) => share?.to ?? 1))];
+    // Sites that are told apart by one column are merged into the union of its values.
+    const where = filters.size === 1 ? first.where : mergedFilter(before);
+    const patients = Math.ceil((1.15 * before.reduce((sum, site) => sum + site.patients, 0)) / count + 5);
+    return Array.from({ length: count }, (_, i) => ({
+      name: `${modality}-${i + 1}`,
+      modality,
+      patients,
+      ...(where === undefined ? {} : { where }),
+      share: { from: from + ((to - from) * i) / count, to: i === count - 1 ? to : from + ((to - from) * (i + 1)) / count },
+    }));
+  });
+}
+
+function mergedFilter(sites: Study['sites']): NonNullable<Study['sites'][number]['where']> {
+  const columns = new Set(sites.flatMap(({ where }) => Object.keys(where ?? {})));
+  if (sites.some(({ where }) => Object.keys(where ?? {}).length !== columns.size)) {
+    throw new AntiphonError('usage', '--sites cannot divide this study: its sites filter by different columns; edit the sites in the study file');
+  }
+  return Object.fromEntries([...columns].map((column) => [column, [...new Set(sites.flatMap(({ where }) => [where?.[column] ?? []].flat()))]]));
+}

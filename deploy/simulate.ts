@@ -1,0 +1,131 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { freemem } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { stringify } from 'yaml';
+import { enrolSite } from '../client/enrol.ts';
+import type { EventSink, StudyEvent } from '../coordinator/events.ts';
+import { issueInvite } from '../coordinator/invite.ts';
+import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
+import type { BackendChoice } from '../shared/platform/backend.ts';
+import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import type { Study } from '../shared/study/schema.ts';
+
+export interface SimulateInput {
+  readonly study: Study;
+  /** The text to keep as `study.yaml`; generated from the study when it was changed by options. */
+  readonly folder: string;
+  readonly data: string;
+  readonly backend: BackendChoice;
+  readonly signal: AbortSignal;
+  readonly show: EventSink;
+}
+
+export interface Simulation {
+  readonly events: readonly StudyEvent[];
+  /** Sum over all processes of each one's own peak resident memory, MiB: an upper bound of the peak. */
+  readonly peakMemoryMiB: number;
+  readonly processes: number;
+}
+
+/** A site's process with TFJS on wasm stays below this; it decides how many sites share a process. */
+const MIB_PER_SITE_PROCESS = 300;
+
+/**
+ * A whole federation on one machine: a coordinator's process, invites, enrolments, and the sites' processes, exactly as a study
+ * lead and the hospitals would start them by hand. Nothing here trains, aggregates or decides.
+ */
+export async function simulate(input: SimulateInput): Promise<Simulation> {
+  const { study, folder, data, signal } = input;
+  const events: StudyEvent[] = [];
+  const children: Child[] = [];
+  await mkdir(folder, { recursive: true });
+  const studyFile = join(folder, 'study.yaml');
+  await writeFileAtomic(studyFile, stringify(study));
+  try {
+    // 1. antiphon coordinator start
+    const coordinator = startChild(['coordinator', 'start', '--study', studyFile, '--out', folder, '--data', data, '--port', '0', '--backend', input.backend, '--events'], signal);
+    children.push(coordinator);
+    const listening = new Promise<void>((settle) => {
+      coordinator.onLine((line) => {
+        const event = JSON.parse(line) as StudyEvent;
+        events.push(event);
+        input.show(event);
+        if (event.type === 'listening') settle();
+      });
+    });
+    await Promise.race([listening, coordinator.failed]);
+    // 2. antiphon coordinator invite, antiphon site enroll
+    const homes: string[] = [];
+    for (const { name, modality } of study.sites) {
+      const home = join(folder, 'sites', name);
+      homes.push(home);
+      const invite = await issueInvite({ folder, study, site: name, hours: 1, url: undefined });
+      const patientsDisjoint = study.modalities[modality]?.sitesDisjoint === true;
+      await Promise.race([enrolSite({ invite, home, data: resolve(data), backend: input.backend, maxEpsilon: undefined, patientsDisjoint }), coordinator.failed]);
+    }
+    // 3. antiphon site start: one process per site as long as memory allows
+    const groups = groupByMemory(homes);
+    const sites = groups.map((group) => startChild(['site', 'start', '--home', ...group, '--events'], signal));
+    children.push(...sites);
+    // 4. until the coordinator has ended; a site that dies ends the simulation
+    await Promise.race([coordinator.ended, ...sites.map(({ failed }) => failed)]);
+    await Promise.all(sites.map(({ ended }) => ended));
+    const peaks = [...sites.map((site) => site.peakMemoryMiB()), events.flatMap((event) => (event.type === 'ended' ? [event.peakMemoryMiB] : [])).at(-1) ?? 0];
+    return { events, peakMemoryMiB: peaks.reduce((a, b) => a + b, 0) + Math.round(process.resourceUsage().maxRSS / 1024), processes: children.length + 1 };
+  } finally {
+    await Promise.all(children.map((child) => child.stop()));
+  }
+}
+
+function groupByMemory(homes: readonly string[]): readonly (readonly string[])[] {
+  const affordable = Math.max(1, Math.floor((0.6 * freemem()) / 2 ** 20 / MIB_PER_SITE_PROCESS));
+  const processes = Math.min(homes.length, affordable);
+  return Array.from({ length: processes }, (_, p) => homes.filter((_home, i) => i % processes === p));
+}
+
+interface Child {
+  readonly onLine: (listener: (line: string) => void) => void;
+  /** Resolves when the process ends well; rejects with its own message otherwise. */
+  readonly ended: Promise<void>;
+  /** Never resolves: rejects when the process ends badly. */
+  readonly failed: Promise<never>;
+  readonly peakMemoryMiB: () => number;
+  readonly stop: () => Promise<void>;
+}
+
+function startChild(args: readonly string[], signal: AbortSignal): Child {
+  const child: ChildProcess = spawn(process.execPath, [process.argv[1] ?? '', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ANTIPHON_CHILD: '1' } });
+  const listeners: ((line: string) => void)[] = [];
+  let peak = 0;
+  let errors = '';
+  child.stderr?.on('data', (part: Buffer) => (errors = (errors + part.toString()).slice(-4000)));
+  const { stdout } = child;
+  if (stdout === null) throw new AntiphonError('internal', 'a child without output');
+  createInterface({ input: stdout }).on('line', (line) => {
+    for (const listener of listeners) listener(line);
+    const match = /"type":"process-ended","peakMemoryMiB":(\d+)/.exec(line);
+    if (match !== null) peak = Number(match[1]);
+  });
+  const ended = new Promise<void>((settle, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) settle();
+      else reject(signal.aborted ? new AntiphonError('interrupted', 'stopped; run the same command with the same --out to start again') : new AntiphonError(codeOf(code), errors.trim().replace(/^antiphon: /, '') || `\`antiphon ${args.slice(0, 2).join(' ')}\` ended with code ${code ?? 'none'}`));
+    });
+  });
+  const failed = ended.then(() => new Promise<never>(() => undefined));
+  ended.catch(() => undefined);
+  failed.catch(() => undefined);
+  const stop = async (): Promise<void> => {
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    await ended.catch(() => undefined);
+  };
+  signal.addEventListener('abort', () => void child.kill('SIGTERM'));
+  return { onLine: (listener) => void listeners.push(listener), ended, failed, peakMemoryMiB: () => peak, stop };
+}
+
+function codeOf(exitCode: number | null): ErrorCode {
+  return (Object.entries(EXIT_CODES).find(([, code]) => code === exitCode)?.[0] as ErrorCode | undefined) ?? 'internal';
+}
