@@ -91,7 +91,8 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
       case 'message':
         return receive(event.message);
       case 'chunk':
-        return takeChunk(event.chunk);
+        takeChunk(event.chunk);
+        return;
     }
   };
 
@@ -149,7 +150,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   // 3. Judge the offered round by the ledger and the site's own limits, before any data are touched.
   const consider = async (offer: Extract<CoordinatorMessage, { type: 'offer' }>): Promise<void> => {
     const reserveHash = toHex(offer.reserve);
-    if (staged?.receipt.reserve === reserveHash) return announce(staged);
+    if (staged?.receipt.reserve === reserveHash) return void announce(staged);
     if (work?.reserveHash === reserveHash && work.stage === 'training') return;
     const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: context.limits });
     const inbox = createInbox(offer.totalBytes);
@@ -169,7 +170,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     connection.send({ type: 'accept', round: offer.round, roundKey: new Uint8Array(work.roundKeys.publicKey) });
   };
 
-  const takeChunk = async ({ round, index, sealed }: Chunk): Promise<void> => {
+  const takeChunk = ({ round, index, sealed }: Chunk): void => {
     if (work?.reserve.round !== round || work.stage !== 'receiving') return;
     const problem = work.inbox.accept(index, sealed);
     if (problem !== undefined) {

@@ -137,7 +137,7 @@ type RoundStep = { readonly type: 'advanced'; readonly checkpoint: Checkpoint } 
 async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpoint: Checkpoint): Promise<RoundStep> {
   const { study, resolved } = context;
   const { book } = ports;
-  if (ports.signal.aborted) return ended('interrupted', `stopped after round ${book.state().lastRound}; start again with the same folder to go on`);
+  if (isStopped(ports.signal)) return ended('interrupted', `stopped after round ${book.state().lastRound}; start again with the same folder to go on`);
   // plan, reserve (or take up the reserved round that a crash left open)
   if (book.state().open === undefined) {
     const round = book.state().lastRound + 1;
@@ -162,12 +162,17 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
   // dispatch, train (at the sites), collect
   const outcome = await exchange(context, ports, { checkpoint, reserve, reserveHash: open.hash });
   // Stopped inside the round: the reserve stays open, and the next start takes up what the sites have staged.
-  if (ports.signal.aborted && outcome.verdict.type === 'abort') return ended('interrupted', `stopped in round ${reserve.round}; start again with the same folder to go on`);
+  if (isStopped(ports.signal) && outcome.verdict.type === 'abort') return ended('interrupted', `stopped in round ${reserve.round}; start again with the same folder to go on`);
   // aggregate, commit
   const next = await conclude(context, ports, { checkpoint, reserve, reserveHash: open.hash, outcome, startedAt });
   // evaluate
   if (next.round === reserve.round && isEvaluated(study, reserve.round)) await evaluate(context, ports, { checkpoint: next, split: 'selection' });
   return { type: 'advanced', checkpoint: next };
+}
+
+/** Asked anew each time: it changes while we wait. */
+function isStopped(signal: AbortSignalLike): boolean {
+  return signal.aborted;
 }
 
 function ended(reason: StudyEnd['reason'], detail: string): RoundStep {

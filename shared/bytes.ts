@@ -21,7 +21,7 @@ const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(
 /** Lower-case hexadecimal: the only text form of bytes in a ledger, because it has exactly one spelling. */
 export function toHex(bytes: Uint8Array): string {
   let text = '';
-  for (const byte of bytes) text += HEX[byte];
+  for (const byte of bytes) text += HEX[byte]!;
   return text;
 }
 

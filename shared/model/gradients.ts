@@ -1,6 +1,6 @@
 import { AntiphonError } from '../errors.ts';
 import type { Network } from './network.ts';
-import { tf, type Tensor, type Tensor1D, type Tensor2D } from './tf.ts';
+import { tf, type Rank, type Tensor, type Tensor1D, type Tensor2D } from './tf.ts';
 import type { WeightTensors } from './weights.ts';
 
 export interface Batch {
@@ -35,7 +35,7 @@ export async function clippedGradientSum(batch: Batch & { readonly clipThreshold
 
 /** sum_i g_i [size], neither clipped nor private. */
 export async function gradientSum(batch: Batch): Promise<Float64Array> {
-  return sumOverMicroBatches(batch, (pass) => Promise.resolve(tf.ones([pass.count]) as Tensor1D));
+  return sumOverMicroBatches(batch, (pass) => Promise.resolve(tf.ones<Rank.R1>([pass.count])));
 }
 
 function checkNorms(norms: ArrayLike<number>): void {

@@ -74,7 +74,7 @@ async function proveGradient(layer: Layer, { x, parameters, g }: Probe): Promise
   const deviations: number[] = [];
   for (let direction = 0; direction < DIRECTIONS; direction += 1) {
     const uniform = seededUniform(direction, `direction/${layer.name}`);
-    const [expected, found, scale] = tf.tidy(() => {
+    const [expected, found, scale] = await readAll(() => {
       const v = tf.tensor(Float32Array.from({ length: x.size }, () => 2 * uniform() - 1), x.shape);
       const along = (sign: number): Tensor => layer.forward(tf.add(x, tf.mul(v, sign * STEP)), parameters).output;
       const difference = tf.div(tf.sub(along(1), along(-1)), 2 * STEP);
@@ -82,10 +82,8 @@ async function proveGradient(layer: Layer, { x, parameters, g }: Probe): Promise
       const perExample = (a: Tensor): Tensor => tf.sum(tf.reshape(a, [BATCH, -1]), 1);
       return [perExample(tf.mul(difference, g)), perExample(tf.mul(back, v)), tf.sqrt(perExample(tf.square(tf.mul(difference, g))))];
     });
-    const [e, f, s] = [await expected!.data(), await found!.data(), await scale!.data()];
-    tf.dispose([expected!, found!, scale!]);
     let worst = 0;
-    for (let i = 0; i < BATCH; i += 1) worst = Math.max(worst, Math.abs(e[i]! - f[i]!) / Math.max(s[i]!, Math.abs(f[i]!), 1e-3));
+    for (let i = 0; i < BATCH; i += 1) worst = Math.max(worst, Math.abs(expected![i]! - found![i]!) / Math.max(scale![i]!, Math.abs(found![i]!), 1e-3));
     deviations.push(Number.isNaN(worst) ? Infinity : worst);
   }
   const median = deviations.sort((a, b) => a - b)[Math.floor(DIRECTIONS / 2)]!;
@@ -96,7 +94,7 @@ async function proveGradient(layer: Layer, { x, parameters, g }: Probe): Promise
 /** Norms and weighted sums of the batch against the examples alone, and one parameter direction against finite differences. */
 async function proveBookKeeping(layer: Layer, { x, parameters, g }: Probe): Promise<number> {
   const factors = [0.25, 1, 0.5];
-  const [norms, sums, alone, aloneNorms, difference, directional] = tf.tidy(() => {
+  const [norms, sums, alone, aloneNorms, difference, directional] = await readAll(() => {
     const { saved } = layer.forward(x, parameters);
     const flat = (tensors: readonly Tensor[]): Tensor => tf.concat(tensors.map((tensor) => tf.reshape(tensor, [-1])));
     const single = factors.map((_, i) => {
@@ -121,16 +119,23 @@ async function proveBookKeeping(layer: Layer, { x, parameters, g }: Probe): Prom
       tf.sum(tf.mul(flat(gradients), flat(direction))),
     ];
   });
-  const tensors = [norms!, sums!, alone!, aloneNorms!, difference!, directional!];
-  const [n, s, a, an, d, dd] = await Promise.all(tensors.map((tensor) => tensor.data()));
-  tf.dispose(tensors);
-  const sumError = relativeError(s!, a!);
-  const normError = Math.max(...Array.from(n!, (value: number, i) => Math.abs(value / an![i]! - 1)));
+  const sumError = relativeError(sums!, alone!);
+  const normError = Math.max(...norms!.map((value, i) => Math.abs(value / aloneNorms![i]! - 1)));
   if (!(sumError <= BOOK_KEEPING_TOLERANCE)) throw wrong(layer, 'the weighted sum of the examples', sumError);
   if (!(normError <= BOOK_KEEPING_TOLERANCE)) throw wrong(layer, "the norms of the examples' gradients", normError);
-  const slopeError = Math.abs(d![0]! / dd![0]! - 1);
+  const slopeError = Math.abs(difference![0]! / directional![0]! - 1);
   if (!(slopeError <= GRADIENT_TOLERANCE)) throw wrong(layer, 'the gradient of its parameters', slopeError);
   return Math.max(sumError, normError);
+}
+
+/** The values of some tensors, which do not outlive this call. */
+async function readAll(compute: () => Tensor[]): Promise<number[][]> {
+  const tensors = tf.tidy(compute);
+  try {
+    return await Promise.all(tensors.map(async (tensor) => Array.from(await tensor.data())));
+  } finally {
+    tf.dispose(tensors);
+  }
 }
 
 function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {

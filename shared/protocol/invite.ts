@@ -57,7 +57,7 @@ function toBase64Url(bytes: Uint8Array): string {
   for (let i = 0; i < bytes.length; i += 3) {
     const group = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
     const digits = Math.min(4, bytes.length - i + 1);
-    for (let d = 0; d < digits; d += 1) text += ALPHABET[(group >> (18 - 6 * d)) & 63];
+    for (let d = 0; d < digits; d += 1) text += ALPHABET.charAt((group >> (18 - 6 * d)) & 63);
   }
   return text;
 }

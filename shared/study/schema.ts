@@ -6,7 +6,7 @@ import { z } from 'zod';
  */
 
 const identifier = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/, 'expected lower-case letters, digits and inner hyphens, at most 64');
-const positive = z.number().positive().finite();
+const positive = z.number().positive();
 const count = z.int().positive();
 const rate = z.number().gt(0).lte(1);
 const relativePath = z
@@ -25,7 +25,7 @@ const share = z.strictObject({ from: z.number().min(0).lt(1), to: z.number().gt(
 
 const selection = z.strictObject({ where: filter.optional(), share: share.optional() });
 
-const perFeature = z.union([z.number().finite(), z.array(z.number().finite()).min(1)]);
+const perFeature = z.union([z.number(), z.array(z.number()).min(1)]);
 
 /** Public constants only: a statistic of private data would be a release. x -> (x - subtract) / divideBy, clipped to +-clip; NaN -> missing. */
 const transform = z.strictObject({
@@ -33,7 +33,7 @@ const transform = z.strictObject({
   divideBy: perFeature.default(1),
   clip: positive.default(1e6),
   /** The value, after normalisation, of a missing (NaN or empty) feature; omitted: a missing feature is an error. */
-  missing: z.number().finite().optional(),
+  missing: z.number().optional(),
 });
 
 const records = z.strictObject({

@@ -12,7 +12,7 @@ export function maxPool(name: string, [height, width, channels]: readonly [numbe
     backward: ([x], _parameters, gradient) => {
       const output = tf.maxPool(x as Tensor4D, 2, 2, 'valid');
       const attributes = { filterSize: [2, 2], strides: [2, 2], pad: 'valid' };
-      return tf.engine().runKernel('MaxPoolGrad', { dy: gradient, input: x!, output }, attributes as never);
+      return tf.engine().runKernel('MaxPoolGrad', { dy: gradient, input: x!, output }, attributes);
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Layer } from '../layer.ts';
-import { tf, type Tensor, type Tensor3D, type Tensor4D } from '../tf.ts';
+import { tf, type Rank, type Tensor, type Tensor2D, type Tensor3D, type Tensor4D } from '../tf.ts';
 
 export interface Conv2dShape {
   /** [height, width, channels] of the input. */
@@ -23,7 +23,7 @@ export function conv2d(name: string, shape: Conv2dShape): Layer {
 
   const perExample = ([x]: readonly Tensor[], gradient: Tensor): { kernels: Tensor3D; biases: Tensor } => {
     const patches = extractPatches(x as Tensor4D, { ...shape, rows, columns });
-    const g = tf.reshape(gradient, [-1, positions, filters]) as Tensor3D;
+    const g: Tensor3D = tf.reshape(gradient, [-1, positions, filters]);
     return { kernels: tf.matMul(tf.transpose(patches, [0, 2, 1]), g), biases: tf.sum(g, 1) };
   };
   return {
@@ -42,9 +42,9 @@ export function conv2d(name: string, shape: Conv2dShape): Layer {
     },
     weightedSums: (saved, gradient, factors) => {
       const { kernels, biases } = perExample(saved, gradient);
-      const row = tf.expandDims(factors, 0) as Tensor;
-      const sum = tf.matMul(row as never, tf.reshape(kernels, [-1, patch * filters]) as never);
-      return [tf.reshape(sum, [kernel, kernel, channels, filters]), tf.reshape(tf.matMul(row as never, biases as never), [filters])];
+      const row: Tensor2D = tf.expandDims(factors, 0);
+      const sum = tf.matMul(row, tf.reshape<Rank.R2>(kernels, [-1, patch * filters]));
+      return [tf.reshape(sum, [kernel, kernel, channels, filters]), tf.reshape(tf.matMul(row, biases as Tensor2D), [filters])];
     },
   };
 }

@@ -14,10 +14,10 @@ export function dense(name: string, inputs: number, outputs: number, initial: 'h
     longestReduction: inputs + outputs,
     forward: (x, [kernel, bias]) => ({ output: tf.add(tf.matMul(x as Tensor2D, kernel as Tensor2D), bias!), saved: [x] }),
     // The transpose is explicit: a transposed matMul misses the fast path on wasm.
-    backward: (_saved, [kernel], gradient) => tf.matMul(gradient as Tensor2D, tf.transpose(kernel as Tensor2D)),
+    backward: (_saved, [kernel], gradient) => tf.matMul(gradient, tf.transpose(kernel as Tensor2D)),
     squaredNorms: ([x], gradient) => tf.mul(tf.add(tf.sum(tf.square(x!), 1), 1), tf.sum(tf.square(gradient), 1)),
     weightedSums: ([x], gradient, factors) => {
-      const weighted = tf.mul(gradient, tf.expandDims(factors, 1)) as Tensor2D;
+      const weighted: Tensor2D = tf.mul(gradient, tf.expandDims(factors, 1));
       return [tf.matMul(tf.transpose(x as Tensor2D), weighted), tf.sum(weighted, 0)] as Tensor[];
     },
   };

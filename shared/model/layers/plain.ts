@@ -5,7 +5,7 @@ import { tf } from '../tf.ts';
 export const withoutParameters: Pick<Layer, 'parameters' | 'longestReduction' | 'squaredNorms' | 'weightedSums'> = {
   parameters: [],
   longestReduction: 0,
-  squaredNorms: (_saved, gradient) => tf.zeros([gradient.shape[0]!]),
+  squaredNorms: (_saved, gradient) => tf.zeros([gradient.shape[0]]),
   weightedSums: () => [],
 };
 
