@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import type { EntryBody } from '../../shared/ledger/entry.ts';
+import { isLedgerProblem } from '../../shared/ledger/problem.ts';
+import { spent } from '../../shared/ledger/spending.ts';
+import { generateIdentity } from '../../shared/crypto/keys.ts';
+import { nodePrimitives } from '../../shared/platform/primitives.ts';
+import { LedgerBuilder, MECHANISM } from '../support/ledger-builder.ts';
+
+function codeOf(builder: LedgerBuilder, body: EntryBody, identity = builder.coordinator): string {
+  const { next } = builder.sign(body, identity);
+  return isLedgerProblem(next) ? next.code : 'accepted';
+}
+
+function enrolled(budget = '3'): LedgerBuilder {
+  const builder = new LedgerBuilder();
+  builder.add(builder.plan(budget));
+  return builder.add(builder.enrolment('a', 'image'), builder.enrolment('b', 'image'), builder.enrolment('c', 'table'));
+}
+
+describe('every rule, broken once', () => {
+  it('the plan is first, once, and signs', () => {
+    const builder = new LedgerBuilder();
+    expect(codeOf(builder, { type: 'disclosure', what: 'x', why: 'y' })).toBe('no-plan');
+    expect(codeOf(builder, builder.plan(), generateIdentity(nodePrimitives))).toBe('bad-signature');
+    builder.add(builder.plan());
+    expect(codeOf(builder, builder.plan())).toBe('second-plan');
+  });
+
+  it('enrolments: planned site, once, own key, own invite, own signature', () => {
+    const builder = enrolled();
+    expect(codeOf(builder, builder.enrolment('d', 'image'))).toBe('unknown-site');
+    expect(codeOf(builder, builder.enrolment('a', 'image'))).toBe('enrolled-twice');
+    const fresh = new LedgerBuilder();
+    fresh.add(fresh.plan(), fresh.enrolment('a', 'image'));
+    const b = fresh.enrolment('b', 'image') as Extract<EntryBody, { type: 'enrol' }>;
+    const [a] = fresh.state.sites.values();
+    expect(codeOf(fresh, { ...b, invite: a!.invite })).toBe('invite-used-twice');
+    expect(codeOf(fresh, { ...b, key: a!.key })).toBe('key-used-twice');
+    expect(codeOf(fresh, { ...b, patientsDisjoint: false })).toBe('bad-site-signature');
+    expect(codeOf(fresh, { ...b, study: '00'.repeat(32) })).toBe('wrong-study');
+  });
+
+  it('reserves: next round, its modality, enrolled cohort, the plan’s mechanism, true epsilons, within the budget', () => {
+    const builder = enrolled();
+    const good = builder.reserve('image', ['a', 'b']);
+    expect(codeOf(builder, { ...good, round: 2 })).toBe('wrong-round');
+    expect(codeOf(builder, { ...good, modality: 'table' })).toBe('wrong-modality');
+    expect(codeOf(builder, { ...good, sites: ['a', 'c'] })).toBe('wrong-cohort');
+    expect(codeOf(builder, { ...good, sites: ['a', 'a'] })).toBe('wrong-cohort');
+    expect(codeOf(builder, { ...good, mechanism: { ...MECHANISM, noiseMultiplier: '1.6' } as typeof MECHANISM })).toBe('wrong-mechanism');
+    expect(codeOf(builder, { ...good, epsilonAfter: { ...good.epsilonAfter, epsilon: '0.5' } })).toBe('wrong-epsilon');
+    expect(codeOf(builder, { ...good, epsilonBefore: { ...good.epsilonBefore, epsilon: '0.1' } })).toBe('wrong-epsilon');
+    const poor = enrolled('0.2');
+    expect(codeOf(poor, poor.reserve('image', ['a']))).toBe('budget-exceeded');
+    builder.add(good);
+    expect(codeOf(builder, builder.reserve('table', ['c']))).toBe('round-open');
+  });
+
+  it('receipts and outcomes belong to the open round, and refunds need a signed refusal', () => {
+    const builder = enrolled();
+    builder.add(builder.reserve('image', ['a', 'b']));
+    const a = builder.receipt('a');
+    expect(codeOf(builder, { ...a, reserve: '00'.repeat(32) })).toBe('wrong-reserve');
+    expect(codeOf(builder, { ...a, update: '00'.repeat(32) })).toBe('bad-site-signature');
+    expect(codeOf(builder, builder.receipt('c'))).toBe('wrong-cohort');
+    builder.add(a);
+    expect(codeOf(builder, a)).toBe('second-receipt');
+    expect(codeOf(builder, builder.outcome('commit', ['a', 'b']))).toBe('missing-receipt');
+    expect(codeOf(builder, builder.outcome('commit', ['a'], ['a']))).toBe('wrong-refusal');
+    const refunded = builder.outcome('commit', ['a'], ['b']) as Extract<EntryBody, { type: 'commit' }>;
+    expect(codeOf(builder, { ...refunded, refusals: refunded.refusals.map((r) => ({ ...r, reason: 'other' })) })).toBe('bad-site-signature');
+    expect(codeOf(builder, { type: 'end', reason: 'completed', detail: '', epsilonSpent: refunded.epsilonSpent })).toBe('round-open');
+    builder.add(refunded);
+    expect(codeOf(builder, refunded)).toBe('no-open-round');
+    expect(codeOf(builder, a)).toBe('no-open-round');
+  });
+});
+
+it('an unanswered reserve stays spent; only a signed refusal refunds it', () => {
+  const spend = (refused: string[]): number => {
+    const builder = enrolled();
+    builder.add(builder.reserve('image', ['a', 'b']));
+    const atWorst = spent(builder.state).epsilon;
+    builder.add(builder.outcome('abort', [], refused));
+    expect(spent(builder.state).epsilon).toBeLessThanOrEqual(atWorst);
+    return spent(builder.state).epsilon;
+  };
+  expect(spend([])).toBeGreaterThan(0.3);
+  expect(spend(['a'])).toBe(spend([]));
+  expect(spend(['a', 'b'])).toBe(0);
+});
+
+it('sites that did not sign disjointness compose one after the other', () => {
+  const after = (disjoint: boolean): number => {
+    const builder = new LedgerBuilder();
+    builder.add(builder.plan('30'), builder.enrolment('a', 'image', disjoint), builder.enrolment('b', 'image'));
+    builder.add(builder.reserve('image', ['a', 'b']));
+    return spent(builder.state).epsilon;
+  };
+  expect(after(false)).toBeGreaterThan(1.2 * after(true));
+});
