@@ -23,6 +23,8 @@ export interface StartInput {
 /** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
 export async function startSites({ homes, backend, signal, emit }: StartInput): Promise<void> {
   const trainers = new Map<BackendChoice, Trainer>();
+  /** Whatever ends this call ends every connection: an abandoned one would reconnect for ever. */
+  const closing = new AbortController();
   const stopped = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => {
       reject(new AntiphonError('interrupted', 'stopped; start the site again to go on'));
@@ -31,6 +33,7 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
   try {
     await Promise.race([stopped, Promise.all(homes.map((folder) => startSite(folder)))]);
   } finally {
+    closing.abort();
     await Promise.all([...trainers.values()].map((trainer) => trainer.close()));
   }
 
@@ -54,8 +57,11 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
         train: ({ weights, reserve }) => trainer.train({ site: settings.site, weights, mechanism: fromLedgerMechanism(reserve.mechanism), learningRate }),
         stage: { load: () => loadStaged(files.staged), save: (update) => stageUpdate(files.staged, update), clear: () => clearStaged(files.staged) },
         logSpend: ({ round, mechanism }, reserve) => logSpend(files.spend, { round, reserve, mechanism, time: new Date().toISOString() }),
-        connect: (listener) =>
-          connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener }),
+        connect: (listener) => {
+          const connection = connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener });
+          closing.signal.addEventListener('abort', connection.close);
+          return connection;
+        },
         emit: (event) => {
           emit(settings.site, event);
         },

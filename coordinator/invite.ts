@@ -12,7 +12,7 @@ export async function issueInvite(input: { readonly folder: string; readonly stu
   const planned = study.sites.find(({ name }) => name === site);
   if (planned === undefined) throw new AntiphonError('usage', `the study has no site "${site}"; it has: ${study.sites.map(({ name }) => name).join(', ')}`);
   const secret = primitives.randomBytes(32);
-  const expiresAt = Date.now() + hours * 3_600_000;
+  const expiresAt = Math.floor(Date.now() + hours * 3_600_000);
   await recordInvite(folder, { id: toHex(primitives.sha256(secret)), site, expiresAt });
   return encodeInvite(primitives, { url: url ?? address.url, study: address.study, coordinatorKey: address.coordinatorKey, site, modality: planned.modality, secret, expiresAt });
 }

@@ -1,0 +1,84 @@
+import { createServer } from 'node:net';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { run, start, temporaryFolder } from '../support/processes.ts';
+import { writeTinyStudy } from '../support/tiny-study.ts';
+
+/** Simulates the tiny study after a change to its file or its data, and returns how that ended. */
+async function simulateWith(change: { readonly study?: (text: string) => string; readonly data?: (text: string) => string }): Promise<{ code: number | null; stderr: string }> {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder, { rounds: 2 });
+  if (change.study !== undefined) writeFileSync(study, change.study(readFileSync(study, 'utf8')));
+  const table = join(data, 'all.csv');
+  if (change.data !== undefined) writeFileSync(table, change.data(readFileSync(table, 'utf8')));
+  return run('simulate', '--study', study, '--data', data, '--out', join(folder, 'run'));
+}
+
+it.each([
+  ['an unknown study key, with a suggestion', { study: (t: string) => t.replace('localSteps:', 'localStep:') }, 3, /unknown key "localStep"; did you mean "localSteps"\?/],
+  ['a modality that is not there', { study: (t: string) => t.replace('modality: right,', 'modality: rigth,') }, 3, /no modality "rigth"; did you mean "right"\?/],
+  ['a file that is not there', { study: (t: string) => t.replaceAll('index: all.csv', 'index: none.csv') }, 4, /none\.csv/],
+  ['a shape that the columns do not fill', { study: (t: string) => t.replaceAll('shape: [2]', 'shape: [3]') }, 3, /2 columns do not fill the shape \[3\]/],
+  ['a missing value where the study allows none', { data: (t: string) => t.replace(/(p7,.*?train,)[^,]+/, '$1') }, 4, /missing/i],
+  ['a label out of range', { data: (t: string) => t.replace(/p5,1,/, 'p5,9,') }, 4, /label/i],
+  ['more patients than the study allows', { study: (t: string) => t.replace('patients: 250', 'patients: 20') }, 4, /at most 20 patients/],
+] as const)('%s', async (_title, change, code, message) => {
+  const result = await simulateWith(change);
+  expect(result.stderr).toMatch(message);
+  expect(result.code).toBe(code);
+});
+
+it('wrong command lines end with 2 and say what was expected', async () => {
+  const bad = await run('simulate', '--rounds', 'many');
+  expect(bad.stderr).toContain('expected a positive whole number, found "many"');
+  expect(bad.code).toBe(2);
+  expect((await run('simulate', '--wat')).code).toBe(2);
+});
+
+it('a port in use ends with 6', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+  const { port } = holder.address() as { port: number };
+  const result = await run('coordinator', 'start', '--study', study, '--data', data, '--out', join(folder, 'run'), '--port', String(port));
+  holder.close();
+  expect(result.stderr).toContain(`port ${port} of 127.0.0.1 is in use`);
+  expect(result.code).toBe(6);
+});
+
+it('invites: damaged, expired, used twice, and a ledger that was tampered with', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const out = join(folder, 'run');
+  const arguments_ = ['coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events'];
+  const lead = start(...arguments_);
+  await lead.line((line) => line.includes('"listening"'));
+  const enrol = (invite: string, home: string) => run('site', 'enroll', invite, '--data', data, '--home', join(folder, home));
+  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'left-1')).stdout.trim();
+
+  const damaged = await enrol(invite.slice(0, -3), 'x');
+  expect(damaged.stderr).toContain('damaged or truncated');
+  expect(damaged.code).toBe(5);
+  const short = (await run('coordinator', 'invite', '--out', out, '--site', 'left-2', '--hours', '0.0000001')).stdout.trim();
+  const expired = await enrol(short, 'y');
+  expect(expired.stderr).toContain('expired');
+  expect(expired.code).toBe(5);
+  expect((await enrol(invite, 'left-1')).code).toBe(0);
+  const twice = await enrol(invite, 'thief');
+  expect(twice.stderr).toContain('has been used');
+  expect(twice.code).toBe(5);
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
+
+  const ledger = join(out, 'ledger.jsonl');
+  writeFileSync(ledger, readFileSync(ledger, 'utf8').replace('"patients":150', '"patients":151'));
+  const audit = await run('audit', ledger);
+  expect(audit.stdout).toContain('TAMPERED');
+  expect(audit.code).toBe(21);
+  const restart = await run(...arguments_);
+  expect(restart.stderr).toContain('does not');
+  expect(restart.code).toBe(8);
+  expect((await run('audit', join(folder, 'nothing'))).code).toBe(23);
+});

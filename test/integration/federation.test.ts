@@ -1,0 +1,126 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { run, start, temporaryFolder, type Running } from '../support/processes.ts';
+import { writeTinyStudy } from '../support/tiny-study.ts';
+
+const SITES = ['left-1', 'left-2', 'right-1'] as const;
+
+interface Federation {
+  readonly folder: string;
+  readonly study: string;
+  readonly data: string;
+  readonly out: string;
+  readonly home: (site: string) => string;
+}
+
+function prepare(changes: Parameters<typeof writeTinyStudy>[1] = {}): Federation {
+  const folder = temporaryFolder();
+  return { folder, ...writeTinyStudy(folder, changes), out: join(folder, 'run'), home: (site) => join(folder, site) };
+}
+
+const coordinator = ({ study, data, out }: Federation, port = '0'): Running => start('coordinator', 'start', '--study', study, '--out', out, '--data', data, '--port', port, '--events');
+const isEvent = (type: string, more: (event: Record<string, unknown>) => boolean = () => true) => (line: string): boolean => {
+  const event = JSON.parse(line) as Record<string, unknown>;
+  return event['type'] === type && more(event);
+};
+
+async function enrolAll(federation: Federation): Promise<void> {
+  for (const site of SITES) {
+    const invite = await run('coordinator', 'invite', '--out', federation.out, '--site', site);
+    expect(invite.code).toBe(0);
+    const enrolled = await run('site', 'enroll', invite.stdout.trim(), '--data', federation.data, '--home', federation.home(site), '--patients-disjoint');
+    expect(enrolled.stderr).toBe('');
+    expect(enrolled.code).toBe(0);
+  }
+}
+
+const startSite = ({ home }: Federation, site: string): Running => start('site', 'start', '--home', home(site));
+const portOf = (line: string): string => new URL((JSON.parse(line) as { url: string }).url).port;
+const ledgerOf = ({ out }: Federation): string[] => readFileSync(join(out, 'ledger.jsonl'), 'utf8').trim().split('\n');
+
+async function expectVerified(federation: Federation): Promise<void> {
+  const audit = await run('audit', join(federation.out, 'ledger.jsonl'));
+  expect(audit.stdout).toContain('VERIFIED');
+  expect(audit.code).toBe(0);
+}
+
+it('a study by hand: start, invite, enroll, start, to the end; every file is there and the ledger verifies', async () => {
+  const federation = prepare();
+  const lead = coordinator(federation);
+  await lead.line(isEvent('listening'));
+  await enrolAll(federation);
+  const sites = SITES.map((site) => startSite(federation, site));
+  const { code, stderr } = await lead.finished;
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  for (const site of sites) expect((await site.finished).code).toBe(0);
+  for (const file of ['ledger.jsonl', 'metrics.jsonl', 'report.html', 'study.yaml', 'checkpoints/round-000004.safetensors']) expect(existsSync(join(federation.out, file)), file).toBe(true);
+  await expectVerified(federation);
+  // Every site holds the whole ledger, byte for byte, and its own spend log.
+  for (const site of SITES) {
+    expect(readFileSync(join(federation.home(site), 'ledger.jsonl'), 'utf8')).toBe(readFileSync(join(federation.out, 'ledger.jsonl'), 'utf8'));
+    expect(readFileSync(join(federation.home(site), 'spend.jsonl'), 'utf8').trim().split('\n')).toHaveLength(2);
+  }
+});
+
+it('killing the coordinator inside rounds, twice, loses and double-counts nothing', async () => {
+  const federation = prepare({ rounds: 6 });
+  let lead = coordinator(federation);
+  const port = portOf(await lead.line(isEvent('listening')));
+  await enrolAll(federation);
+  const sites = SITES.map((site) => startSite(federation, site));
+  for (const round of [2, 4]) {
+    await lead.line(isEvent('round-started', (event) => event['round'] === round));
+    lead.child.kill('SIGKILL');
+    await lead.finished;
+    lead = coordinator(federation, port);
+  }
+  expect((await lead.finished).code).toBe(0);
+  for (const site of sites) expect((await site.finished).code).toBe(0);
+  await expectVerified(federation);
+  const bodies = ledgerOf(federation).map((line) => (JSON.parse(line) as { body: { type: string; round: number } }).body);
+  expect(bodies.filter(({ type }) => type === 'reserve').map(({ round }) => round)).toEqual([1, 2, 3, 4, 5, 6]);
+  expect(bodies.filter(({ type }) => type === 'commit').map(({ round }) => round)).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+it('killing a site inside a round and starting it again lets the round commit with one release', async () => {
+  const federation = prepare({ rounds: 4 });
+  const lead = coordinator(federation);
+  await lead.line(isEvent('listening'));
+  await enrolAll(federation);
+  const others = ['left-2', 'right-1'].map((site) => startSite(federation, site));
+  const victim = startSite(federation, 'left-1');
+  await victim.line((line) => line.includes('training'));
+  victim.child.kill('SIGKILL');
+  await victim.finished;
+  const again = startSite(federation, 'left-1');
+  expect((await lead.finished).code).toBe(0);
+  for (const site of [...others, again]) expect((await site.finished).code).toBe(0);
+  await expectVerified(federation);
+});
+
+it('the study ends cleanly before the round that would exceed its budget', async () => {
+  const federation = prepare({ rounds: 4, epsilon: 2 });
+  // The noise of a roomier budget, so that the schedule cannot be finished.
+  writeFileSync(federation.study, readFileSync(federation.study, 'utf8').replace('epsilon: 2 }', 'epsilon: 2, noiseMultiplier: 2.2 }'));
+  const { code, stdout } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--json');
+  expect(code).toBe(0);
+  const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { reason: string; epsilon: number; rounds: number };
+  expect(summary.reason).toBe('budget-exhausted');
+  expect(summary.epsilon).toBeLessThanOrEqual(2);
+  expect(summary.rounds).toBeGreaterThan(0);
+  expect(summary.rounds).toBeLessThan(4);
+  await expectVerified(federation);
+});
+
+it('without privacy every output says so', async () => {
+  const federation = prepare({ rounds: 2 });
+  const { code, stdout } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--no-privacy', '--json');
+  expect(code).toBe(0);
+  expect(stdout.match(/NO PRIVACY/g)?.length).toBeGreaterThanOrEqual(2);
+  const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { protection: string; epsilon: number | null };
+  expect(summary).toMatchObject({ protection: 'none', epsilon: null });
+  expect(readFileSync(join(federation.out, 'report.html'), 'utf8')).toContain('NO PRIVACY');
+  expect((await run('audit', join(federation.out, 'ledger.jsonl'))).stdout).toContain('NO PRIVACY');
+});

@@ -1,0 +1,63 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
+
+/** The built command: real processes run what a user runs (`npm test` builds first). */
+const ANTIPHON = fileURLToPath(new URL('../../dist/deploy/antiphon.js', import.meta.url));
+
+export interface Finished {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Running {
+  readonly child: ChildProcess;
+  readonly finished: Promise<Finished>;
+  /** Resolves with the first output line that matches; rejects when the process ends without one. */
+  readonly line: (matches: (line: string) => boolean) => Promise<string>;
+}
+
+export function start(...args: readonly string[]): Running {
+  const child = spawn(process.execPath, [ANTIPHON, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } });
+  const output = { stdout: '', stderr: '' };
+  const watchers = new Set<() => void>();
+  child.stdout.on('data', (part: Buffer) => {
+    output.stdout += part.toString();
+    for (const watch of [...watchers]) watch();
+  });
+  child.stderr.on('data', (part: Buffer) => (output.stderr += part.toString()));
+  const finished = new Promise<Finished>((resolve) => child.on('close', (code) => resolve({ code, ...output })));
+  return {
+    child,
+    finished,
+    line: (matches) =>
+      new Promise((resolve, reject) => {
+        const watch = (): void => {
+          const found = output.stdout.split('\n').slice(0, -1).find(matches);
+          if (found === undefined) return;
+          watchers.delete(watch);
+          resolve(found);
+        };
+        watchers.add(watch);
+        watch();
+        void finished.then(({ code, stderr, stdout }) => reject(new Error(`ended with ${code}: ${stderr}\n${stdout.slice(-2000)}`)));
+      }),
+  };
+}
+
+export async function run(...args: readonly string[]): Promise<Finished> {
+  return start(...args).finished;
+}
+
+/** A folder that goes when the file's tests are over. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'antiphon-'));
+  afterAll(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
+}
