@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { combineUpdates, freshOptimiser, serverStep } from '../../coordinator/aggregate.ts';
+import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts';
+import { projectHeadUpdate, rememberHeadUpdate } from '../../coordinator/head-projection.ts';
+import { beginRound, moveMember, verdictOf, type MemberState } from '../../coordinator/round.ts';
+import { formatSafetensors, parseSafetensors } from '../../coordinator/store/safetensors.ts';
+
+describe('aggregation', () => {
+  it('weights updates by their public weights', () => {
+    const mean = combineUpdates([{ update: Float32Array.of(1, -2), weight: 30 }, { update: Float32Array.of(5, 6), weight: 10 }]);
+    expect([...mean]).toEqual([2, 0]);
+  });
+
+  it('FedAvg with momentum and FedAdam step as their formulas say, twice', () => {
+    const delta = Float64Array.of(0.5);
+    const spec = { type: 'fedavg', learningRate: 0.8, momentum: 0.6 } as const;
+    const one = serverStep({ weights: Float32Array.of(2), delta, state: freshOptimiser(1), spec });
+    const two = serverStep({ weights: one.weights, delta, state: one.state, spec });
+    expect(two.weights[0]).toBeCloseTo(2 + 0.8 * 0.5 + 0.8 * (0.6 * 0.5 + 0.5), 6);
+    const adam = { type: 'fedadam', learningRate: 0.1, beta1: 0.7, beta2: 0.9, epsilon: 0.01 } as const;
+    const step = serverStep({ weights: Float32Array.of(2), delta, state: freshOptimiser(1), spec: adam });
+    expect(step.weights[0]).toBeCloseTo(2 + (0.1 * 0.3 * 0.5) / (Math.sqrt(0.1 * 0.25) + 0.01), 6);
+  });
+});
+
+describe('head protection from released updates', () => {
+  const shape = { features: 3, classes: 2 };
+  const along = (axis: number): Float64Array => Float64Array.from({ length: 6 }, (_, i) => (Math.floor(i / 2) === axis ? 0.7 : 0));
+
+  it('shrinks directions that another modality has used, and leaves the others and its own alone', () => {
+    const moments = rememberHeadUpdate(new Map(), { modality: 'image', kernel: along(0), shape });
+    const both = along(0).map((value, i) => value + along(1)[i]!);
+    const sound = projectHeadUpdate(moments, { modality: 'sound', kernel: both, shape });
+    expect(Math.abs(sound[0]!)).toBeLessThan(0.1);
+    expect(sound[2]).toBeCloseTo(0.7, 10);
+    const image = projectHeadUpdate(moments, { modality: 'image', kernel: both, shape });
+    image.forEach((value, i) => expect(value).toBeCloseTo(both[i]!, 10));
+  });
+});
+
+describe('what a site sends', () => {
+  const mechanism = { protection: 'local-noise', samplingRate: 0.2, noiseMultiplier: 1.5, clipNorm: 0.8, steps: 3 } as const;
+  const normBound = updateNormBound({ mechanism, parameters: 4, patients: 50, learningRate: 0.1, momentum: 0.5 });
+
+  it('is combined only when it has the length, is finite and is no longer than clipping and noise allow', () => {
+    const expected = { parameters: 4, normBound };
+    expect(checkUpdate(Float32Array.of(0.1, 0.2, -0.1, 0), expected)).toBeUndefined();
+    expect(checkUpdate(Float32Array.of(1, 2), expected)?.code).toBe('wrong-length');
+    expect(checkUpdate(Float32Array.of(NaN, 0, 0, 0), expected)?.code).toBe('not-finite');
+    expect(checkUpdate(Float32Array.of(Infinity, 0, 0, 0), expected)?.code).toBe('not-finite');
+    expect(checkUpdate(Float32Array.of(1e4, 0, 0, 0), expected)?.code).toBe('norm-too-large');
+  });
+});
+
+describe('a round', () => {
+  const delivered = { type: 'delivered', receipt: {} as never, update: new Float32Array(1) } as const satisfies MemberState;
+  const rejected = { type: 'rejected', code: 'not-finite' } as const;
+
+  it('waits for everyone, commits at the quorum when the deadline passes, and aborts below it', () => {
+    let state = beginRound(4, ['a', 'b', 'c'], 0.6);
+    expect(state.needed).toBe(2);
+    state = moveMember(state, 'a', delivered);
+    expect(verdictOf(state, false).type).toBe('collecting');
+    expect(verdictOf(state, true)).toEqual({ type: 'abort', reason: '1 of 3 sites delivered, 2 were needed; 2 had not answered by the deadline' });
+    state = moveMember(state, 'b', delivered);
+    expect(verdictOf(state, false).type).toBe('collecting');
+    expect(verdictOf(state, true).type).toBe('aggregate');
+    expect(verdictOf(moveMember(state, 'c', rejected), false).type).toBe('aggregate');
+  });
+
+  it('aborts at once when the quorum is out of reach, and settled sites and strangers change nothing', () => {
+    let state = moveMember(beginRound(4, ['a', 'b'], 1), 'a', rejected);
+    expect(verdictOf(state, false).type).toBe('abort');
+    state = moveMember(moveMember(state, 'a', delivered), 'z', delivered);
+    expect(state.members.get('a')).toEqual(rejected);
+    expect(state.members.size).toBe(2);
+  });
+});
+
+it('safetensors come back as they were, and damaged ones are named', () => {
+  const file = { tensors: new Map([['a/kernel', { shape: [2, 3], values: Float32Array.of(1, -2.5, 3e-20, 4, 5, 6) }], ['head', { shape: [1], values: Float32Array.of(0.1) }]]), metadata: { round: '7' } };
+  const bytes = formatSafetensors(file);
+  expect(parseSafetensors(bytes, 'x')).toEqual(file);
+  expect(() => parseSafetensors(bytes.subarray(0, bytes.length - 3), 'x.safetensors')).toThrow(/x\.safetensors is not a checkpoint that can be read: tensor head/);
+  expect(() => parseSafetensors(Uint8Array.of(1, 2), 'x')).toThrow(/expected a header/);
+});
