@@ -7,7 +7,7 @@ section{margin-top:36px}.eyebrow{margin:0;color:var(--soft);font-size:12px;text-
 .alarm{background:#b91c1c;color:#fff;padding:12px 16px;border-radius:8px;margin-bottom:20px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin-top:20px}.card{background:var(--panel);border:1px solid var(--line);border-radius:10px;padding:14px 16px;display:flex;flex-direction:column}
 .card span{color:var(--soft);font-size:13px}.card b{font-size:26px;font-weight:650;font-variant-numeric:tabular-nums}.card small{color:var(--soft)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px}figure{margin:0;padding:14px;background:var(--panel);border:1px solid var(--line);border-radius:10px;min-width:0}figcaption{font-weight:600;margin-bottom:8px}
+.charts{margin-top:20px;display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px}figure{margin:0;padding:14px;background:var(--panel);border:1px solid var(--line);border-radius:10px;min-width:0}figcaption{font-weight:600;margin-bottom:8px}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--line);white-space:nowrap}th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{text-align:left}td:last-child{white-space:normal}.confusion td{background:rgba(var(--accent),calc(var(--share)*.75));text-align:center}.confusion th{text-align:center}
 meter{width:120px;vertical-align:middle}pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:14px;overflow-x:auto;font-size:12.5px}details{margin-top:14px}summary{cursor:pointer}

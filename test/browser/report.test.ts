@@ -1,0 +1,57 @@
+/// <reference lib="dom" />
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { describe, expect, it } from 'vitest';
+import { run, temporaryFolder } from '../support/processes.ts';
+import { writeTinyStudy } from '../support/tiny-study.ts';
+
+const executablePath = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium';
+const launch = { executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'] };
+const title = 'the report in a real browser';
+const suite = existsSync(executablePath) ? (body: () => void) => describe(title, body) : (body: () => void) => describe.skip(`${title} (skipped: no Chromium at ${executablePath}; install it or set CHROMIUM_PATH)`, body);
+
+suite(() => {
+  it('draws its charts, asks the network for nothing, logs no error, and fits wide and narrow windows, light and dark', async () => {
+    const folder = temporaryFolder();
+    const { study, data } = writeTinyStudy(folder, { rounds: 6 });
+    // A name that would break out of the page if anything were not escaped.
+    writeFileSync(study, readFileSync(study, 'utf8').replace('classes: ["no", "yes"]', 'description: "</script><script>alert(1)</script>"\nclasses: ["no", "yes"]'));
+    const out = join(folder, 'run');
+    expect((await run('simulate', '--study', study, '--data', data, '--out', out)).stderr).toBe('');
+    const browser = await chromium.launch(launch);
+    try {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        for (const width of [1280, 420]) {
+          const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+          const complaints: string[] = [];
+          page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
+          page.on('pageerror', (error) => complaints.push(error.message));
+          page.on('dialog', (dialog) => {
+            complaints.push(`dialog ${dialog.message()}`);
+            void dialog.dismiss();
+          });
+          page.on('request', (request) => !request.url().startsWith('file:') && !request.url().startsWith('data:') && complaints.push(request.url()));
+          await page.goto(`file://${join(out, 'report.html')}`);
+          await page.waitForSelector('#epsilon canvas');
+          const facts = await page.evaluate(() => {
+            const inked = Array.from(document.querySelectorAll('canvas'), (canvas) => {
+              const pixels = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data;
+              return pixels.some((value, i) => i % 4 === 3 && value > 0);
+            });
+            return { inked, overflow: document.documentElement.scrollWidth - window.innerWidth, text: document.body.innerText };
+          });
+          expect(facts.inked).toEqual([true, true, true]);
+          expect(facts.overflow).toBeLessThanOrEqual(0);
+          expect(facts.text).toContain('Result on the test part');
+          expect(facts.text).toContain('Epsilon spent');
+          expect(complaints).toEqual([]);
+          if (process.env['ANTIPHON_SCREENSHOTS'] !== undefined) await page.screenshot({ path: join(process.env['ANTIPHON_SCREENSHOTS'], `report-${colorScheme}-${width}.png`), fullPage: true });
+          await page.close();
+        }
+      }
+    } finally {
+      await browser.close();
+    }
+  });
+});
