@@ -31,7 +31,7 @@ export interface SealContext {
 
 /**
  * X25519 between the round's two fresh keys -> HKDF-SHA-256 -> one AES-256-GCM key per (study, round, site, direction). Fresh keys
- * each round, so the nonce (the chunk's index) never repeats under a key. Throws on a low-order peer key.
+ * each round, so the nonce (the chunk's index) never repeats under a key. Throws on a low-order peer key, which the codec lets nobody send.
  */
 export function createSeal(input: SealInput): SealContext {
   const { primitives, own, coordinatorRoundKey, siteRoundKey, study, round, site, direction, chunks } = input;

@@ -1,4 +1,5 @@
 import { concatBytes, utf8 } from '../bytes.ts';
+import { isLowOrderKey } from './low-order.ts';
 import type { Primitives } from './primitives.ts';
 
 /** What a signature is for; a signature made in one domain never verifies in another. */
@@ -13,6 +14,7 @@ export function signDomain(input: { readonly primitives: Primitives; readonly do
   return input.primitives.sign(signedBytes(input.domain, input.message), input.secretKey);
 }
 
+/** False under a key of small order too, whatever the signature: anybody could have made it. */
 export function verifyDomain(input: {
   readonly primitives: Primitives;
   readonly domain: Domain;
@@ -20,5 +22,5 @@ export function verifyDomain(input: {
   readonly signature: Uint8Array;
   readonly publicKey: Uint8Array;
 }): boolean {
-  return input.primitives.verify(signedBytes(input.domain, input.message), input.signature, input.publicKey);
+  return !isLowOrderKey('ed25519', input.publicKey) && input.primitives.verify(signedBytes(input.domain, input.message), input.signature, input.publicKey);
 }

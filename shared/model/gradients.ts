@@ -1,6 +1,7 @@
-import { AntiphonError } from '../errors.ts';
+import { AntiphonError, invariant } from '../errors.ts';
+import type { Layer } from './layer.ts';
 import type { Network } from './network.ts';
-import { tf, type Rank, type Tensor, type Tensor1D, type Tensor2D } from './tf.ts';
+import { tf, type Tensor, type Tensor2D } from './tf.ts';
 import type { WeightTensors } from './weights.ts';
 
 export interface Batch {
@@ -14,95 +15,110 @@ export interface Batch {
   readonly microBatch: number;
 }
 
+/** From so many examples on, gradients that are all zero mean a backend that does not compute. */
+const ALIVE_FROM = 8;
+
 /**
  * sum_i c_i g_i [size], g_i the cross-entropy gradient of example i over encoder AND head, c_i = min(1, clipThreshold / ||g_i||): one forward and
  * one backward pass by book-keeping (Bu et al. 2022, 2210.00038). float32 inside a micro-batch, float64 across. No example: zeros.
- * Throws AntiphonError('training-failed') when a norm is not finite, or all of them are zero: no number of the data is in the message.
+ * Throws AntiphonError('training-failed') when a norm is not finite, when all are zero, or when a sum is longer than the clipped gradients in it
+ * can make it (a backend that computes wrongly): no number of the data is in the message.
  */
 export async function clippedGradientSum(batch: Batch & { readonly clipThreshold: number }): Promise<Float64Array> {
-  const { clipThreshold } = batch;
-  return sumOverMicroBatches(batch, async (pass) => {
-    const squared = tf.tidy(() => pass.reduceLayers<Tensor>((layer, saved, gradient, sum) => {
-      const own = layer.squaredNorms(saved, gradient);
-      return sum === undefined ? own : tf.add(sum, own);
-    }));
-    const norms = (await squared.data()).map(Math.sqrt);
-    tf.dispose(squared);
-    checkNorms(norms);
-    return tf.tensor1d(Float32Array.from(norms, (norm) => (norm > clipThreshold ? clipThreshold / norm : 1)));
-  });
-}
-
-/** sum_i g_i [size], neither clipped nor private. */
-export async function gradientSum(batch: Batch): Promise<Float64Array> {
-  return sumOverMicroBatches(batch, (pass) => Promise.resolve(tf.ones<Rank.R1>([pass.count])));
-}
-
-function checkNorms(norms: ArrayLike<number>): void {
-  let largest = 0;
-  for (let i = 0; i < norms.length; i += 1) {
-    if (!Number.isFinite(norms[i])) throw new AntiphonError('training-failed', 'a gradient is not finite; lower the learning rate, and check the data for extreme values');
-    largest = Math.max(largest, norms[i]!);
-  }
-  if (largest === 0) throw new AntiphonError('training-failed', 'every gradient of a batch is zero: the model is dead or the compute backend does not work; run again with another --backend');
-}
-
-interface Pass {
-  readonly count: number;
-  /** From the last layer to the first, each with the gradient at its output. */
-  readonly reduceLayers: <T>(visit: (layer: Network['layers'][number], saved: readonly Tensor[], gradient: Tensor, accumulated: T | undefined) => T) => T;
-}
-
-async function sumOverMicroBatches(batch: Batch, factorsOf: (pass: Pass) => Promise<Tensor1D>): Promise<Float64Array> {
-  const { network, labels, microBatch } = batch;
+  const { network, clipThreshold } = batch;
+  invariant(clipThreshold > 0, 'a positive clip threshold');
   const total = new Float64Array(network.size);
-  for (let from = 0; from < labels.length; from += microBatch) {
-    await addMicroBatch({ batch, from, to: Math.min(labels.length, from + microBatch), total, factorsOf });
+  let largest = 0;
+  for (const part of microBatches(batch)) {
+    const pass = tf.tidy(() => {
+      const perExample = backpropagate(part, (layer, saved, gradient) => ({ layer, own: layer.perExample(saved, gradient) }));
+      const squared = perExample.map(({ layer, own }) => layer.squaredNorms(own)).reduce((a, b) => tf.add(a, b));
+      return { perExample: perExample.map(({ own }) => [...own]), squared };
+    });
+    try {
+      const norms = Float64Array.from(await pass.squared.data(), Math.sqrt);
+      if (!norms.every(Number.isFinite)) throw new AntiphonError('training-failed', 'a gradient is not finite; lower the learning rate, and check the data for extreme values');
+      largest = norms.reduce((a, b) => Math.max(a, b), largest);
+      const sum = await flatValues(() => {
+        const factors = tf.tensor1d(Float32Array.from(norms, (norm) => (norm > clipThreshold ? clipThreshold / norm : 1)));
+        return trainedLayers(network).flatMap((layer, i) => layer.weightedSums(pass.perExample[i]!, factors));
+      });
+      checkLength(sum, norms, batch);
+      add(total, sum);
+    } finally {
+      tf.dispose(pass);
+    }
+  }
+  if (largest === 0 && batch.labels.length >= ALIVE_FROM) {
+    throw new AntiphonError('training-failed', 'every gradient of a batch is zero: the model is dead or the compute backend does not work; lower the learning rate, or choose another with --backend');
   }
   return total;
 }
 
-async function addMicroBatch(input: { readonly batch: Batch; readonly from: number; readonly to: number; readonly total: Float64Array; readonly factorsOf: (pass: Pass) => Promise<Tensor1D> }): Promise<void> {
-  const { batch, from, to, total, factorsOf } = input;
-  const { network, weights, features, labels } = batch;
-  const { layers, inputSize, spec } = network;
-  const kept: Tensor[] = [];
-  const keep = <T extends Tensor>(tensor: T): T => {
-    kept.push(tf.keep(tensor));
-    return tensor;
-  };
-  try {
-    // One forward and one backward pass; what the layers saved and the gradients at their outputs stay for norms and sums.
-    const { saved, gradients } = tf.tidy(() => {
-      let x: Tensor = tf.tensor(features.subarray(from * inputSize, to * inputSize), [to - from, ...spec.shape]);
-      const savedByLayer = layers.map((layer, i) => {
-        const { output, saved: own } = layer.forward(x, weights[i]!);
-        x = output;
-        return own.map(keep);
-      });
-      const truth = tf.oneHot(tf.tensor1d(labels.subarray(from, to), 'int32'), spec.classes);
-      let gradient: Tensor = tf.sub(tf.softmax(x as Tensor2D), truth);
-      const atOutput: Tensor[] = [];
-      for (let i = layers.length - 1; i >= 0; i -= 1) {
-        atOutput[i] = keep(gradient);
-        if (i > 0) gradient = layers[i]!.backward(savedByLayer[i]!, weights[i]!, gradient);
-      }
-      return { saved: savedByLayer, gradients: atOutput };
-    });
-    const pass: Pass = {
-      count: to - from,
-      reduceLayers: (visit) => {
-        let accumulated: Parameters<typeof visit>[3];
-        for (let i = layers.length - 1; i >= 0; i -= 1) if (layers[i]!.parameters.length > 0) accumulated = visit(layers[i]!, saved[i]!, gradients[i]!, accumulated);
-        return accumulated as NonNullable<typeof accumulated>;
-      },
-    };
-    const factors = keep(await factorsOf(pass));
-    const flat = tf.tidy(() => tf.concat(layers.flatMap((layer, i) => layer.weightedSums(saved[i]!, gradients[i]!, factors)).map((sum) => tf.reshape(sum, [-1]))));
-    const values = await flat.data();
-    tf.dispose(flat);
-    for (let i = 0; i < total.length; i += 1) total[i]! += values[i]!;
-  } finally {
-    tf.dispose(kept);
+/** sum_i g_i [size], neither clipped nor private. */
+export async function gradientSum(batch: Batch): Promise<Float64Array> {
+  const total = new Float64Array(batch.network.size);
+  for (const part of microBatches(batch)) {
+    add(total, await flatValues(() => backpropagate(part, (layer, saved, gradient) => layer.sums(saved, gradient)).flat()));
   }
+  return total;
+}
+
+function trainedLayers({ layers }: Network): readonly Layer[] {
+  return layers.filter(({ parameters }) => parameters.length > 0);
+}
+
+function* microBatches(batch: Batch): Generator<Batch> {
+  const { network, features, labels, microBatch } = batch;
+  invariant(Number.isInteger(microBatch) && microBatch > 0, 'a micro-batch of at least one example');
+  invariant(features.length === labels.length * network.inputSize, 'as many records as labels');
+  for (let from = 0; from < labels.length; from += microBatch) {
+    const to = Math.min(labels.length, from + microBatch);
+    yield { ...batch, features: features.subarray(from * network.inputSize, to * network.inputSize), labels: labels.subarray(from, to) };
+  }
+}
+
+/** One forward and one backward pass; `visit` sees every layer with parameters, with the gradient at its output. In the order of the layers. */
+function backpropagate<T>({ network, weights, features, labels }: Batch, visit: (layer: Layer, saved: readonly Tensor[], gradient: Tensor) => T): readonly T[] {
+  const { layers, spec } = network;
+  let x: Tensor = tf.tensor(features, [labels.length, ...spec.shape]);
+  const saved = layers.map((layer, i) => {
+    const pass = layer.forward(x, weights[i]!);
+    x = pass.output;
+    return pass.saved;
+  });
+  const truth = tf.oneHot(tf.tensor1d(labels, 'int32'), spec.classes);
+  // Of the softmax cross-entropy -ln softmax(x)[label], per example.
+  let gradient: Tensor = tf.sub(tf.softmax(x as Tensor2D), truth);
+  const visited: T[] = [];
+  for (let i = layers.length - 1; i >= 0; i -= 1) {
+    const layer = layers[i]!;
+    if (layer.parameters.length > 0) visited.unshift(visit(layer, saved[i]!, gradient));
+    if (i > 0) gradient = layer.backward(saved[i]!, weights[i]!, gradient);
+  }
+  return visited;
+}
+
+async function flatValues(compute: () => readonly Tensor[]): Promise<Float32Array> {
+  const flat = tf.tidy(() => tf.concat(compute().map((tensor) => tf.reshape(tensor, [-1]))));
+  try {
+    return (await flat.data()) as Float32Array;
+  } finally {
+    flat.dispose();
+  }
+}
+
+/** The triangle inequality, with room for float32: fails only where norms or sums are computed wrongly, and then nothing may be released. */
+function checkLength(sum: Float32Array, norms: Float64Array, { clipThreshold, network }: { readonly clipThreshold: number; readonly network: Network }): void {
+  const slack = 1e-3 + (network.longestReduction + norms.length) * 2 ** -23;
+  const bound = norms.reduce((total, norm) => total + Math.min(norm, clipThreshold), 0);
+  let squared = 0;
+  for (let i = 0; i < sum.length; i += 1) squared += sum[i]! ** 2;
+  if (!(Math.sqrt(squared) <= bound * (1 + slack) + 1e-6 * clipThreshold)) {
+    throw new AntiphonError('training-failed', `the compute backend "${tf.getBackend()}" gives a sum of clipped gradients that is longer than it can be; nothing is released: choose another with --backend`);
+  }
+}
+
+function add(total: Float64Array, values: Float32Array): void {
+  for (let i = 0; i < total.length; i += 1) total[i]! += values[i]!;
 }

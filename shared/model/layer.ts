@@ -23,12 +23,19 @@ export interface Layer {
   readonly outputShape: readonly number[];
   /** The longest float32 sum inside `squaredNorms` (0 without parameters): bounds its error. */
   readonly longestReduction: number;
-  /** `saved` is whatever the other three need. */
+  /** `saved` is whatever `backward`, `perExample` and `sums` need. */
   readonly forward: (x: Tensor, parameters: readonly Tensor[]) => { readonly output: Tensor; readonly saved: readonly Tensor[] };
   /** Gradient with respect to the input, from the gradient with respect to the output. */
   readonly backward: (saved: readonly Tensor[], parameters: readonly Tensor[], gradient: Tensor) => Tensor;
+  /**
+   * What `squaredNorms` and `weightedSums` are both made of: the examples' parameter gradients [batch, ...], or factors of them. Computed once, so that what is
+   * measured and what is summed are the same numbers.
+   */
+  readonly perExample: (saved: readonly Tensor[], gradient: Tensor) => readonly Tensor[];
   /** [batch] squared L2 norms of the examples' parameter gradients. */
-  readonly squaredNorms: (saved: readonly Tensor[], gradient: Tensor) => Tensor;
+  readonly squaredNorms: (perExample: readonly Tensor[]) => Tensor;
   /** sum_i factors[i] * (gradient of example i), one tensor per parameter; `factors` [batch]. */
-  readonly weightedSums: (saved: readonly Tensor[], gradient: Tensor, factors: Tensor) => readonly Tensor[];
+  readonly weightedSums: (perExample: readonly Tensor[], factors: Tensor) => readonly Tensor[];
+  /** sum_i (gradient of example i), without the examples' own: for training that is not private. */
+  readonly sums: (saved: readonly Tensor[], gradient: Tensor) => readonly Tensor[];
 }

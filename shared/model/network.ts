@@ -38,7 +38,9 @@ export interface Network {
   readonly initialise: (seed: number, modality: string) => Float32Array<ArrayBuffer>;
 }
 
+/** Throws AntiphonError('study-invalid') for shapes that no network can have. */
 export function createNetwork(spec: NetworkSpec): Network {
+  checkSizes(spec);
   const head = dense('head', spec.features, spec.classes, 'head');
   const encoder = encoderLayers(spec);
   const layers = [...encoder, head];
@@ -88,11 +90,17 @@ function encoderLayers({ shape, encoder, features }: NetworkSpec): readonly Laye
         throw new AntiphonError('study-invalid', `a cnn encoder needs records of shape [height, width, channels], found [${shape.join(', ')}]`);
       }
       let input: readonly [number, number, number] = [height, width, channels];
+      const { kernel, stride, groups } = encoder;
       encoder.filters.forEach((filters, i) => {
-        const { kernel, stride } = encoder;
+        if (input[0] === 1 && input[1] === 1) {
+          throw new AntiphonError('study-invalid', `convolution ${i + 1} of ${encoder.filters.length} finds a map of 1 x 1: records of ${height} x ${width} have shrunk too far; use fewer filters or a smaller stride`);
+        }
+        if (encoder.normalise === 'group' && filters % groups !== 0) {
+          throw new AntiphonError('study-invalid', `${groups} groups do not divide the ${filters} filters of convolution ${i + 1}; choose groups that divide every entry of filters`);
+        }
         const convolution = conv2d(`encoder/conv${i}`, { input, filters, kernel, stride });
         layers.push(convolution);
-        if (encoder.normalise === 'group') layers.push(groupNorm(`encoder/norm${i}`, convolution.outputShape, encoder.groups));
+        if (encoder.normalise === 'group') layers.push(groupNorm(`encoder/norm${i}`, convolution.outputShape, groups));
         layers.push(activation(`encoder/activation${i}`, convolution.outputShape));
         input = [convolution.outputShape[0]!, convolution.outputShape[1]!, filters];
       });
@@ -101,6 +109,14 @@ function encoderLayers({ shape, encoder, features }: NetworkSpec): readonly Laye
     }
     default:
       return assertNever(encoder);
+  }
+}
+
+function checkSizes({ shape, features, classes, encoder }: NetworkSpec): void {
+  const widths = encoder.type === 'mlp' ? encoder.hidden : [...encoder.filters, encoder.kernel, encoder.stride, encoder.groups];
+  const sizes = [...shape, features, classes, ...widths];
+  if (shape.length === 0 || !sizes.every((size) => Number.isInteger(size) && size > 0) || classes < 2) {
+    throw new AntiphonError('study-invalid', `a network needs whole positive sizes and two classes, found shape [${shape.join(', ')}], ${features} features, ${classes} classes, encoder sizes [${widths.join(', ')}]`);
   }
 }
 

@@ -7,7 +7,7 @@ import { tf } from '../model/tf.ts';
 
 export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
-type BackendName = Exclude<BackendChoice, 'auto'>;
+export type BackendName = Exclude<BackendChoice, 'auto'>;
 
 export interface BackendReport {
   readonly name: BackendName;
@@ -15,6 +15,15 @@ export interface BackendReport {
   readonly version: string;
   /** Why this one: forced, or why each faster one was passed over. Always said, never silent. */
   readonly why: string;
+  /** The native addons need a process of their own. */
+  readonly runsInWorkerThread: boolean;
+}
+
+/** How packages are found and loaded; replaced in tests. */
+export interface PackageLoader {
+  /** The package's folder; undefined: not installed. */
+  readonly folder: (packageName: string) => string | undefined;
+  readonly load: (packageName: string) => Promise<unknown>;
 }
 
 const PACKAGES: Record<BackendName, string> = {
@@ -27,53 +36,73 @@ const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'tensorflow', 'was
 
 const require = createRequire(import.meta.url);
 
-/** Opens a TFJS backend for this process: `auto` takes the fastest that is installed and loads; a forced one that fails is an error. */
-export async function openBackend(choice: BackendChoice): Promise<BackendReport> {
+const nodePackages: PackageLoader = {
+  folder: (packageName) => {
+    try {
+      return dirname(require.resolve(`${packageName}/package.json`));
+    } catch {
+      return undefined;
+    }
+  },
+  // TFJS packages are CommonJS.
+  load: (packageName) => Promise.resolve().then(() => require(packageName) as unknown),
+};
+
+/**
+ * Opens a TFJS backend for this process: `auto` takes the fastest that is installed and loads, and says why it is that one.
+ * Throws AntiphonError('backend-unavailable') when a forced one cannot be used: never another in its stead.
+ */
+export async function openBackend(choice: BackendChoice, packages: PackageLoader = nodePackages): Promise<BackendReport> {
   const passedOver: string[] = [];
   for (const name of choice === 'auto' ? AUTO_ORDER : [choice]) {
-    const failed = await tryBackend(name);
-    if (failed === undefined) {
-      return { name, package: PACKAGES[name], version: versionOf(PACKAGES[name]), why: choice === 'auto' ? (passedOver.length === 0 ? 'fastest' : passedOver.join('; ')) : 'chosen with --backend' };
-    }
-    passedOver.push(`${name}: ${failed}`);
+    const opened = await open(name, packages);
+    if (opened.type === 'ready') return report(name, PACKAGES[name], choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'], packages);
+    passedOver.push(opened.reason);
+    // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
+    if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
   }
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
 }
 
 /** Is a native package there (without loading it)? Its addon needs a process of its own. */
 export function nativeBackendInstalled(): boolean {
-  return isInstalled(PACKAGES['tensorflow-gpu']) || isInstalled(PACKAGES.tensorflow);
+  return [PACKAGES['tensorflow-gpu'], PACKAGES.tensorflow].some((packageName) => nodePackages.folder(packageName) !== undefined);
 }
 
-/** Undefined on success, else the reason in words. */
-async function tryBackend(name: BackendName): Promise<string | undefined> {
+type Opened = { readonly type: 'ready' } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
+
+async function open(name: BackendName, { folder, load }: PackageLoader): Promise<Opened> {
   const packageName = PACKAGES[name];
-  if (!isInstalled(packageName)) return `${packageName} is not installed (npm install ${packageName})`;
+  const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
+  const place = folder(packageName);
+  if (place === undefined) return failed(`is not installed (npm install ${packageName}@${tf.version_core})`);
   try {
-    if (name === 'tensorflow' || name === 'tensorflow-gpu') {
-      restoreRemovedUtilities();
-      const module = (await import(packageName)) as { default?: NativeModule } & NativeModule;
-      if (!(await tf.setBackend('tensorflow'))) return `${packageName} loads but offers no backend`;
-      const gpu = (module.default ?? module).node?.isGPUDevice ?? (tf.backend() as { isUsingGpuDevice?: boolean }).isUsingGpuDevice;
-      if (name === 'tensorflow-gpu' && gpu === false) return `${packageName} is installed but finds no GPU`;
-      return undefined;
-    }
-    if (name === 'wasm') {
-      const wasm = require('@tensorflow/tfjs-backend-wasm') as { setWasmPaths: (path: string) => void };
-      wasm.setWasmPaths(join(packageFolder('@tensorflow/tfjs-backend-wasm'), 'dist') + sep);
-    } else {
-      require('@tensorflow/tfjs-backend-cpu');
-    }
-    if (!(await tf.setBackend(name))) return `${packageName} cannot start here`;
+    if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
+    const module = await load(packageName);
+    if (name === 'wasm') (module as { readonly setWasmPaths: (path: string) => void }).setWasmPaths(join(place, 'dist') + sep);
+    if (!(await tf.setBackend(name))) return failed('cannot start here');
     await tf.ready();
-    return undefined;
+    // Only a printed advertisement hangs on it.
+    if (name === 'cpu') Object.assign(tf.backend(), { firstUse: false });
+    return { type: 'ready' };
   } catch (error) {
-    return `${packageName} cannot be loaded (${error instanceof Error ? error.message.split('\n')[0] : String(error)})`;
+    return failed(`cannot be loaded (${firstLine(error)})`);
   }
 }
 
-interface NativeModule {
-  readonly node?: { readonly isGPUDevice?: boolean };
+async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLoader['load']): Promise<Opened> {
+  const packageName = PACKAGES[name];
+  restoreRemovedUtilities();
+  // TF32 keeps 10 bits of a float32's 23: norms would be wrong by more than the mechanism's margin pays for. Read when CUDA's libraries load.
+  process.env['NVIDIA_TF32_OVERRIDE'] = '0';
+  await load(packageName);
+  if (!(await tf.setBackend('tensorflow'))) return { type: 'failed', reason: `${packageName} loads but offers no backend` };
+  await tf.ready();
+  const usesGpu = (tf.backend() as { readonly isUsingGpuDevice?: boolean }).isUsingGpuDevice === true;
+  if (name === 'tensorflow-gpu' && !usesGpu) {
+    return { type: 'no-gpu', reason: `${packageName} is installed but finds no GPU (it needs an NVIDIA driver, CUDA 11.2 and cuDNN 8.1)` };
+  }
+  return { type: 'ready' };
 }
 
 /** tfjs-node 4.22 calls two functions that Node 23 removed (tfjs issue 8425). */
@@ -83,19 +112,11 @@ function restoreRemovedUtilities(): void {
   old['isArray'] ??= Array.isArray;
 }
 
-function isInstalled(packageName: string): boolean {
-  try {
-    require.resolve(`${packageName}/package.json`);
-    return true;
-  } catch {
-    return false;
-  }
+function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader): BackendReport {
+  const manifest = JSON.parse(readFileSync(join(folder(packageName) ?? '', 'package.json'), 'utf8')) as { readonly version: string };
+  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), runsInWorkerThread: name === 'wasm' || name === 'cpu' };
 }
 
-function packageFolder(packageName: string): string {
-  return dirname(require.resolve(`${packageName}/package.json`));
-}
-
-function versionOf(packageName: string): string {
-  return (JSON.parse(readFileSync(join(packageFolder(packageName), 'package.json'), 'utf8')) as { version: string }).version;
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
 }

@@ -10,8 +10,12 @@ const PREFIX = {
   x25519Secret: Buffer.from('302e020100300506032b656e04220420', 'hex'),
 } as const;
 
-/** Parsing a key costs more than using it: the last few hundred public keys are kept. Secret keys are not. */
+/**
+ * Parsing a key costs ten times its use. The last few hundred public keys are kept; a parsed secret key lives as long as the array that
+ * holds its bytes, which nobody changes in place, and its bytes are copied into no string.
+ */
 const publicKeys = new Map<string, KeyObject>();
+const secretKeys = { ed25519Secret: new WeakMap<Uint8Array, KeyObject>(), x25519Secret: new WeakMap<Uint8Array, KeyObject>() } as const;
 
 function publicKey(kind: 'ed25519Public' | 'x25519Public', raw: Uint8Array): KeyObject {
   const name = `${kind}:${Buffer.from(raw).toString('hex')}`;
@@ -25,11 +29,20 @@ function publicKey(kind: 'ed25519Public' | 'x25519Public', raw: Uint8Array): Key
 
 function secretKey(kind: 'ed25519Secret' | 'x25519Secret', raw: Uint8Array): KeyObject {
   if (raw.length !== 32) throw new AntiphonError('internal', `expected a secret key of 32 bytes, found ${raw.length}`);
-  return createPrivateKey({ key: Buffer.concat([PREFIX[kind], raw]), format: 'der', type: 'pkcs8' });
+  const known = secretKeys[kind].get(raw);
+  if (known !== undefined) return known;
+  const key = createPrivateKey({ key: Buffer.concat([PREFIX[kind], raw]), format: 'der', type: 'pkcs8' });
+  secretKeys[kind].set(raw, key);
+  return key;
 }
 
 function copy(buffer: Uint8Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(buffer);
+}
+
+/** The bytes as a plain array of their own; copied only where they lie in a shared pool. */
+function own(buffer: Buffer<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return buffer.byteLength === buffer.buffer.byteLength ? new Uint8Array(buffer.buffer) : copy(buffer);
 }
 
 const TAG_BYTES = 16;
@@ -79,6 +92,6 @@ export const nodePrimitives: Primitives = {
     } catch {
       return undefined;
     }
-    return copy(plaintext);
+    return own(plaintext);
   },
 };

@@ -45,9 +45,18 @@ export function decodeInvite(primitives: Pick<Primitives, 'sha256'>, text: strin
   if (bytes === undefined || json === undefined || toHex(primitives.sha256(json).subarray(0, CHECKSUM_BYTES)) !== toHex(bytes.subarray(-CHECKSUM_BYTES))) {
     throw invalid('a damaged or truncated one');
   }
-  const parsed = schema.safeParse(JSON.parse(fromUtf8(json)));
+  const parsed = schema.safeParse(parseJson(json));
   if (!parsed.success) throw invalid(`one of another version (${parsed.error.issues[0]?.message ?? ''})`);
   return { ...parsed.data, secret: fromHex(parsed.data.secret, 32) };
+}
+
+/** Undefined for anything else: a matching checksum does not make bytes JSON. */
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(fromUtf8(bytes));
+  } catch {
+    return undefined;
+  }
 }
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';

@@ -1,4 +1,5 @@
-import { concatBytes } from '../bytes.ts';
+import { equalBytes } from '../bytes.ts';
+import { invariant } from '../errors.ts';
 import type { Primitives } from '../crypto/primitives.ts';
 import { openChunk, sealChunk, type SealContext } from '../crypto/seal.ts';
 import { failure, isFailure, type Failure } from './failure.ts';
@@ -13,18 +14,22 @@ export function chunkCount(totalBytes: number): number {
 }
 
 export function sealTransfer(context: SealContext, plaintext: Uint8Array): Uint8Array[] {
+  invariant(chunkCount(plaintext.length) === context.chunks, `${context.chunks} chunks for ${plaintext.length} bytes`);
   return Array.from({ length: chunkCount(plaintext.length) }, (_, i) => sealChunk(context, i, plaintext.subarray(i * PLAIN_CHUNK_BYTES, (i + 1) * PLAIN_CHUNK_BYTES)));
 }
 
-/** Whole or not at all: the first chunk that does not open ends it. */
+/** Whole or not at all: a missing chunk, or the first that does not open, ends it. */
 export function openTransfer(context: SealContext, chunks: readonly Uint8Array[]): Uint8Array | Failure {
-  const opened: Uint8Array[] = [];
+  if (chunks.length !== context.chunks) return failure('bad-seal', `sealed as ${context.chunks} chunks, found ${chunks.length}`);
+  const whole = new Uint8Array(chunks.reduce((sum, sealed) => sum + Math.max(0, sealed.length - TAG_BYTES), 0));
+  let offset = 0;
   for (const [i, sealed] of chunks.entries()) {
     const plaintext = openChunk(context, i, sealed);
     if (isFailure(plaintext)) return plaintext;
-    opened.push(plaintext);
+    whole.set(plaintext, offset);
+    offset += plaintext.length;
   }
-  return concatBytes(...opened);
+  return whole;
 }
 
 /** SHA-256 of the sealed chunks, one after the other: what a receipt names. */
@@ -63,7 +68,7 @@ export function createOutbox({ chunks, window }: { readonly chunks: number; read
 
 /** The receiving half, in order and idempotent. */
 export interface Inbox {
-  /** A repeated chunk is ignored (its acknowledgement was lost); a gap or a wrong size is refused. */
+  /** A repeated chunk is ignored (its acknowledgement was lost), but only with the same bytes; a gap or a wrong size is refused. */
   readonly accept: (index: number, sealed: Uint8Array) => Failure | undefined;
   readonly nextChunk: () => number;
   readonly complete: () => boolean;
@@ -79,7 +84,8 @@ export function createInbox(totalBytes: number): Inbox | Failure {
   const received: Uint8Array[] = [];
   return {
     accept: (index, sealed) => {
-      if (index < received.length) return undefined;
+      const former = received[index];
+      if (former !== undefined) return equalBytes(former, sealed) ? undefined : failure('hash-mismatch', `chunk ${index} came again with other bytes`);
       if (index !== received.length || index >= total) return failure('out-of-order', `expected chunk ${received.length} of ${total}, found ${index}`);
       const expected = Math.min(PLAIN_CHUNK_BYTES, totalBytes - index * PLAIN_CHUNK_BYTES) + TAG_BYTES;
       if (sealed.length !== expected) return failure('wrong-length', `expected ${expected} bytes in chunk ${index}, found ${sealed.length}`);

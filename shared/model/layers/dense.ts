@@ -4,6 +4,11 @@ import { tf, type Tensor, type Tensor2D } from '../tf.ts';
 /** y = x W + b; x [batch, inputs], W [inputs, outputs]. Norms without gradients: ||a g'||_F = ||a|| ||g|| (Goodfellow 2015, 1510.01799). */
 export function dense(name: string, inputs: number, outputs: number, initial: 'he' | 'head' = 'he'): Layer {
   const fanIn = initial === 'he' ? inputs : 100 * inputs;
+  // The transpose is explicit and the bias a product: a transposed matMul misses the fast path on wasm, a sum over the batch is slow there.
+  const productSum = (x: Tensor, gradient: Tensor): readonly Tensor[] => [
+    tf.matMul(tf.transpose(x as Tensor2D), gradient as Tensor2D),
+    tf.reshape(tf.matMul(tf.ones([1, gradient.shape[0]!]), gradient), [outputs]),
+  ];
   return {
     name,
     parameters: [
@@ -13,12 +18,10 @@ export function dense(name: string, inputs: number, outputs: number, initial: 'h
     outputShape: [outputs],
     longestReduction: inputs + outputs,
     forward: (x, [kernel, bias]) => ({ output: tf.add(tf.matMul(x as Tensor2D, kernel as Tensor2D), bias!), saved: [x] }),
-    // The transpose is explicit: a transposed matMul misses the fast path on wasm.
     backward: (_saved, [kernel], gradient) => tf.matMul(gradient, tf.transpose(kernel as Tensor2D)),
-    squaredNorms: ([x], gradient) => tf.mul(tf.add(tf.sum(tf.square(x!), 1), 1), tf.sum(tf.square(gradient), 1)),
-    weightedSums: ([x], gradient, factors) => {
-      const weighted: Tensor2D = tf.mul(gradient, tf.expandDims(factors, 1));
-      return [tf.matMul(tf.transpose(x as Tensor2D), weighted), tf.sum(weighted, 0)] as Tensor[];
-    },
+    perExample: ([x], gradient) => [x!, gradient],
+    squaredNorms: ([x, gradient]) => tf.mul(tf.add(tf.sum(tf.square(x!), 1), 1), tf.sum(tf.square(gradient!), 1)),
+    weightedSums: ([x, gradient], factors) => productSum(x!, tf.mul(gradient!, tf.expandDims(factors, 1))),
+    sums: ([x], gradient) => productSum(x!, gradient),
   };
 }

@@ -1,5 +1,5 @@
 import type { Layer } from '../layer.ts';
-import { tf, type Tensor } from '../tf.ts';
+import { tf, type Tensor, type Tensor2D } from '../tf.ts';
 
 const EPSILON = 1e-5;
 
@@ -15,9 +15,13 @@ export function groupNorm(name: string, shape: readonly number[], groups: number
   const whole = [-1, ...shape];
 
   /** [batch, channels] per-example gradients of gain and bias. */
-  const perExample = ([normalised]: readonly Tensor[], gradient: Tensor): readonly [Tensor, Tensor] => {
+  const perExample = ([normalised]: readonly Tensor[], gradient: Tensor): readonly Tensor[] => {
     const g = tf.reshape(gradient, [-1, positions, channels]);
     return [tf.sum(tf.mul(g, tf.reshape(normalised!, [-1, positions, channels])), 1), tf.sum(g, 1)];
+  };
+  const weightedSums = (each: readonly Tensor[], factors: Tensor): readonly Tensor[] => {
+    const row: Tensor2D = tf.expandDims(factors, 0);
+    return each.map((gradients) => tf.reshape(tf.matMul(row, gradients as Tensor2D), [channels]));
   };
   return {
     name,
@@ -40,13 +44,9 @@ export function groupNorm(name: string, shape: readonly number[], groups: number
       const projected = tf.add(tf.mean(g, [1, 3], true), tf.mul(n, tf.mean(tf.mul(g, n), [1, 3], true)));
       return tf.reshape(tf.mul(tf.sub(g, projected), inverse!), whole);
     },
-    squaredNorms: (saved, gradient) => {
-      const [gains, biases] = perExample(saved, gradient);
-      return tf.add(tf.sum(tf.square(gains), 1), tf.sum(tf.square(biases), 1));
-    },
-    weightedSums: (saved, gradient, factors) => {
-      const column = tf.expandDims(factors, 1);
-      return perExample(saved, gradient).map((each) => tf.sum(tf.mul(each, column), 0));
-    },
+    perExample,
+    squaredNorms: ([gains, biases]) => tf.add(tf.sum(tf.square(gains!), 1), tf.sum(tf.square(biases!), 1)),
+    weightedSums,
+    sums: (saved, gradient) => weightedSums(perExample(saved, gradient), tf.ones([gradient.shape[0]!])),
   };
 }

@@ -2,11 +2,13 @@ import type { Layer } from '../layer.ts';
 import { tf } from '../tf.ts';
 
 /** The private half of a layer that has nothing to train. */
-export const withoutParameters: Pick<Layer, 'parameters' | 'longestReduction' | 'squaredNorms' | 'weightedSums'> = {
+export const withoutParameters: Pick<Layer, 'parameters' | 'longestReduction' | 'perExample' | 'squaredNorms' | 'weightedSums' | 'sums'> = {
   parameters: [],
   longestReduction: 0,
-  squaredNorms: (_saved, gradient) => tf.zeros([gradient.shape[0]]),
+  perExample: (_saved, gradient) => [tf.zeros([gradient.shape[0]])],
+  squaredNorms: ([zeros]) => zeros!,
   weightedSums: () => [],
+  sums: () => [],
 };
 
 /** [batch, ...shape] to [batch, size]. */

@@ -1,0 +1,79 @@
+export interface Conv2dShape {
+  /** [height, width, channels] of the input. */
+  readonly input: readonly [number, number, number];
+  readonly filters: number;
+  readonly kernel: number;
+  readonly stride: number;
+}
+
+/** The index arithmetic of a strided convolution with 'same' padding and of its transpose. Pairs are [vertical, horizontal]. */
+export interface ConvolutionPlan {
+  readonly kernel: number;
+  readonly stride: number;
+  /** How TFJS is to pad; `valid`: `edges` are put by hand. */
+  readonly padding: 'same' | 'valid';
+  /** Zeros at the top, bottom, left, right. */
+  readonly edges: readonly [number, number, number, number];
+  readonly height: number;
+  readonly width: number;
+  readonly rows: number;
+  readonly columns: number;
+  /** Size of the convolutions over the output gradient, and its zero padding. */
+  readonly taps: readonly [number, number];
+  readonly before: readonly [number, number];
+  readonly after: readonly [number, number];
+  /** Per row phase p: for each (vertical tap, horizontal tap, column phase) the flat kernel position, or kernel^2 for "outside". */
+  readonly picks: readonly Int32Array[];
+}
+
+/** Output row r reads input row s r + dy - top, so input row s Y + p gets kernel row dy = s t + p + top of output row Y - t. */
+export function convolutionPlan({ input: [height, width], kernel, stride }: Conv2dShape): ConvolutionPlan {
+  const vertical = alongAxis(height, kernel, stride);
+  const horizontal = alongAxis(width, kernel, stride);
+  const picks = Array.from({ length: stride }, (_, p) => {
+    const indices: number[] = [];
+    for (let i = 0; i < vertical.taps; i += 1) {
+      for (let j = 0; j < horizontal.taps; j += 1) {
+        for (let q = 0; q < stride; q += 1) {
+          const dy = stride * (vertical.before - i) + p + vertical.start;
+          const dx = stride * (horizontal.before - j) + q + horizontal.start;
+          indices.push(dy >= 0 && dy < kernel && dx >= 0 && dx < kernel ? dy * kernel + dx : kernel * kernel);
+        }
+      }
+    }
+    return Int32Array.from(indices);
+  });
+  return {
+    kernel,
+    stride,
+    padding: stride > kernel ? 'valid' : 'same',
+    edges: [vertical.start, vertical.end, horizontal.start, horizontal.end],
+    height,
+    width,
+    rows: vertical.outputs,
+    columns: horizontal.outputs,
+    taps: [vertical.taps, horizontal.taps],
+    before: [vertical.before, horizontal.before],
+    after: [vertical.after, horizontal.after],
+    picks,
+  };
+}
+
+interface Axis {
+  readonly outputs: number;
+  readonly start: number;
+  readonly end: number;
+  readonly before: number;
+  readonly after: number;
+  readonly taps: number;
+}
+
+function alongAxis(size: number, kernel: number, stride: number): Axis {
+  const outputs = Math.ceil(size / stride);
+  const zeros = Math.max(0, (outputs - 1) * stride + kernel - size);
+  const start = Math.floor(zeros / 2);
+  // t runs from -after to before: the values for which s t + p + start can lie inside the kernel, for some phase p in 0 .. s-1.
+  const before = Math.floor((kernel - 1 - start) / stride);
+  const after = Math.floor((stride - 1 + start) / stride);
+  return { outputs, start, end: zeros - start, before, after, taps: before + after + 1 };
+}

@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest';
+import { createNetwork, type NetworkSpec } from '../../shared/model/network.ts';
+import { predictLogits } from '../../shared/model/predict.ts';
+import { tf } from '../../shared/model/tf.ts';
+import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
+import { openBackend } from '../../shared/platform/backend.ts';
+
+const mlp: NetworkSpec = { shape: [3, 4], encoder: { type: 'mlp', hidden: [5], activation: 'tanh', normalise: 'layer' }, features: 6, classes: 3 };
+const cnn: NetworkSpec = { shape: [13, 9, 2], encoder: { type: 'cnn', filters: [4, 8], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 6, classes: 3 };
+const withEncoder = (change: object): NetworkSpec => ({ ...cnn, encoder: { ...cnn.encoder, ...change } as NetworkSpec['encoder'] });
+
+describe('the flat vector', () => {
+  it.each([mlp, cnn])('is laid out without gaps: encoder, head kernel, head bias', (spec) => {
+    const network = createNetwork(spec);
+    let offset = 0;
+    for (const { offset: found, shape } of network.parameters) {
+      expect(found).toBe(offset);
+      offset += shape.reduce((a, b) => a * b, 1);
+    }
+    expect(network.size).toBe(offset);
+    expect(network.parameters.slice(-2)).toMatchObject([
+      { name: 'head/kernel', shape: [6, 3], offset: network.encoderSize },
+      { name: 'head/bias', shape: [3], offset: network.encoderSize + 18 },
+    ]);
+    expect(network.headSize).toBe(21);
+    expect(network.encoderSize + network.headSize).toBe(network.size);
+  });
+
+  it('names its parameters by layer', () => {
+    expect(createNetwork(mlp).parameters.map(({ name }) => name)).toEqual([
+      'encoder/dense0/kernel', 'encoder/dense0/bias', 'encoder/norm0/gain', 'encoder/norm0/bias',
+      'encoder/dense1/kernel', 'encoder/dense1/bias', 'encoder/norm1/gain', 'encoder/norm1/bias', 'head/kernel', 'head/bias',
+    ]);
+    expect(createNetwork(cnn).parameters.find(({ name }) => name === 'encoder/conv1/kernel')?.shape).toEqual([3, 3, 4, 8]);
+    // 13 x 9 -> 7 x 5 -> 4 x 3
+    expect(createNetwork(cnn).parameters.find(({ name }) => name === 'encoder/dense/kernel')?.shape).toEqual([4 * 3 * 8, 6]);
+  });
+});
+
+describe('initial weights', () => {
+  it('are the same for everyone who has the seed, and others for another', () => {
+    const network = createNetwork(cnn);
+    expect(network.initialise(3, 'image')).toEqual(network.initialise(3, 'image'));
+    expect(network.initialise(3, 'image')).not.toEqual(network.initialise(4, 'image'));
+  });
+
+  it('share the head between modalities of any encoder, and nothing else', () => {
+    const [a, b] = [createNetwork(mlp), createNetwork(cnn)];
+    expect(a.initialise(3, 'voice').slice(a.encoderSize)).toEqual(b.initialise(3, 'image').slice(b.encoderSize));
+    expect(b.initialise(3, 'image').slice(0, 50)).not.toEqual(b.initialise(3, 'scan').slice(0, 50));
+  });
+
+  it('have small head weights, gains of one and biases of zero', () => {
+    const network = createNetwork(cnn);
+    const flat = network.initialise(3, 'image');
+    for (const { name, offset, shape, initial } of network.parameters) {
+      const values = flat.slice(offset, offset + shape.reduce((x, y) => x * y, 1));
+      if (initial.type === 'he') expect(new Set(values).size).toBeGreaterThan(values.length / 2);
+      else expect(new Set(values)).toEqual(new Set([initial.type === 'ones' ? 1 : 0]));
+      if (name === 'head/kernel') expect(Math.max(...values.map(Math.abs))).toBeLessThan(0.11);
+    }
+  });
+});
+
+describe('impossible shapes are refused with what to do', () => {
+  it.each([
+    [{ ...cnn, shape: [60] }, /a cnn encoder needs records of shape \[height, width, channels\], found \[60\]/],
+    [withEncoder({ groups: 3 }), /3 groups do not divide the 4 filters of convolution 1/],
+    [withEncoder({ filters: [4, 4, 4, 4, 4], normalise: 'none' }), /convolution 5 of 5 finds a map of 1 x 1: records of 13 x 9 have shrunk too far/],
+    [{ ...mlp, classes: 1 }, /two classes/],
+    [{ ...mlp, features: 0 }, /whole positive sizes/],
+    [{ ...mlp, shape: [] }, /whole positive sizes/],
+    [{ ...mlp, shape: [2.5] }, /whole positive sizes/],
+  ] as const)('case %#', (spec, message) => {
+    expect(() => createNetwork(spec)).toThrow(message);
+    expect(() => createNetwork(spec)).toThrow(expect.objectContaining({ code: 'study-invalid' }) as Error);
+  });
+});
+
+describe('prediction', () => {
+  it('of a record does not depend on the batch it is in', async () => {
+    await openBackend('wasm');
+    for (const spec of [mlp, cnn]) {
+      const network = createNetwork(spec);
+      const weights = loadWeights(network, network.initialise(3, 'm'));
+      const features = Float32Array.from({ length: 7 * network.inputSize }, (_, i) => Math.sin(i * 1.3));
+      const before = tf.memory().numTensors;
+      const together = await predictLogits({ network, weights, features });
+      const apart = await predictLogits({ network, weights, features, batch: 2 });
+      const sixth = await predictLogits({ network, weights, features: features.slice(5 * network.inputSize, 6 * network.inputSize) });
+      expect(together).toHaveLength(7 * spec.classes);
+      together.forEach((value, i) => {
+        expect(apart[i]).toBeCloseTo(value, 5);
+      });
+      sixth.forEach((value, c) => {
+        expect(together[5 * spec.classes + c]).toBeCloseTo(value, 5);
+      });
+      expect(await predictLogits({ network, weights, features: new Float32Array(0) })).toHaveLength(0);
+      expect(tf.memory().numTensors).toBe(before);
+      disposeWeights(weights);
+    }
+  });
+
+  it('is the same on both backends, strides beyond the kernel included', async () => {
+    const network = createNetwork(withEncoder({ kernel: 2, stride: 3, filters: [4] }));
+    const features = Float32Array.from({ length: 3 * network.inputSize }, (_, i) => Math.sin(i * 1.3));
+    const logits: Float32Array[] = [];
+    for (const backend of ['cpu', 'wasm'] as const) {
+      await openBackend(backend);
+      const weights = loadWeights(network, network.initialise(3, 'm'));
+      logits.push(await predictLogits({ network, weights, features }));
+      disposeWeights(weights);
+    }
+    logits[0]!.forEach((value, i) => {
+      expect(logits[1]![i]).toBeCloseTo(value, 5);
+    });
+  });
+
+  it('weights of another length are refused', () => {
+    expect(() => loadWeights(createNetwork(mlp), new Float32Array(5))).toThrow(/expected \d+ weights, found 5/);
+  });
+});

@@ -1,0 +1,91 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Layer } from '../../shared/model/layer.ts';
+import { relu } from '../../shared/model/layers/activation.ts';
+import { conv2d } from '../../shared/model/layers/conv2d.ts';
+import { dense } from '../../shared/model/layers/dense.ts';
+import { groupNorm } from '../../shared/model/layers/normalise.ts';
+import { createNetwork, type NetworkSpec } from '../../shared/model/network.ts';
+import { proveBackend, proveLayer } from '../../shared/model/self-check.ts';
+import { tf, type Tensor } from '../../shared/model/tf.ts';
+import { openBackend } from '../../shared/platform/backend.ts';
+import { maxPool } from '../support/max-pool-layer.ts';
+
+const mlp: NetworkSpec = { shape: [60], encoder: { type: 'mlp', hidden: [32], activation: 'tanh', normalise: 'layer' }, features: 16, classes: 4 };
+const cnn: NetworkSpec = { shape: [28, 28, 1], encoder: { type: 'cnn', filters: [8, 16], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 4 }, features: 32, classes: 10 };
+
+let before = 0;
+afterEach(() => {
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
+  it('the layers of the house are proven, and quickly', async () => {
+    await openBackend(backend);
+    before = tf.memory().numTensors;
+    await proveBackend([createNetwork(mlp)]); // compiles
+    const started = performance.now();
+    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn)]);
+    const elapsed = performance.now() - started;
+    console.log(`${backend}: ${elapsed.toFixed(0)} ms; ${layers.map(({ layer, gradient, bookKeeping }) => `${layer} ${gradient.toExponential(0)}/${bookKeeping.toExponential(0)}`).join(', ')}`);
+    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(2);
+    // The finite differences are far below what a wrong kernel shows.
+    expect(Math.max(...layers.map(({ gradient }) => gradient))).toBeLessThan(3e-3);
+    expect(Math.max(...layers.map(({ bookKeeping }) => bookKeeping))).toBeLessThan(1e-5);
+  });
+});
+
+it('max pooling is refused on wasm, whose gradient is lost where a window is negative, and accepted on cpu', async () => {
+  const pool = maxPool('pool', [6, 6, 2]);
+  await openBackend('cpu');
+  before = tf.memory().numTensors;
+  await expect(proveLayer(pool, [6, 6, 2])).resolves.toMatchObject({ layer: 'pool' });
+  await openBackend('wasm');
+  before = tf.memory().numTensors;
+  await expect(proveLayer(pool, [6, 6, 2])).rejects.toThrow(/backend "wasm" computes .* wrongly in layer pool .* nothing is trained/);
+  await expect(proveLayer(pool, [6, 6, 2])).rejects.toMatchObject({ code: 'backend-wrong' });
+});
+
+describe('a wrong layer is refused', () => {
+  const honest: Record<string, readonly [Layer, readonly number[]]> = {
+    dense: [dense('d', 70, 9), [70]],
+    conv: [conv2d('c', { input: [9, 8, 4], filters: 6, kernel: 3, stride: 2 }), [9, 8, 4]],
+    norm: [groupNorm('n', [5, 4, 8], 2), [5, 4, 8]],
+  };
+  const scale = (tensors: readonly Tensor[], by: number): Tensor[] => tensors.map((tensor) => tf.mul(tensor, by));
+  /** One entry only, the last. */
+  const spoil = (tensor: Tensor): Tensor => {
+    const last = tf.oneHot(tf.tensor1d([tensor.size - 1], 'int32'), tensor.size);
+    return tf.reshape(tf.mul(tf.reshape(tensor, [-1]), tf.sub(1, tf.reshape(tf.mul(last, 0.9), [-1]))), tensor.shape);
+  };
+  const mutants: Record<string, readonly [(layer: Layer) => Layer, RegExp]> = {
+    'norms 1 % too small': [(l) => ({ ...l, squaredNorms: (own) => tf.mul(l.squaredNorms(own), 0.98) }), /computes the norms of the examples' gradients wrongly/],
+    'norms without the bias': [(l) => ({ ...l, squaredNorms: (own) => l.squaredNorms([own[0]!, tf.mul(own[1]!, 0)]) }), /the norms of the examples' gradients/],
+    'factors squared': [(l) => ({ ...l, weightedSums: (own, c) => l.weightedSums(own, tf.square(c)) }), /the weighted sum/],
+    'factors ignored': [(l) => ({ ...l, weightedSums: (own, c) => l.weightedSums(own, tf.onesLike(c)) }), /the weighted sum/],
+    'factors shifted to another example': [(l) => ({ ...l, weightedSums: (own, c) => l.weightedSums(own, tf.reverse(c)) }), /the weighted sum/],
+    'parameter gradients 5 % too long, everywhere the same': [
+      (l) => ({ ...l, sums: (s, g) => scale(l.sums(s, g), 1.05), weightedSums: (own, c) => scale(l.weightedSums(own, c), 1.05), squaredNorms: (own) => tf.mul(l.squaredNorms(own), 1.05 ** 2) }),
+      /the gradient of its parameters/,
+    ],
+    'a sum that forgets one entry': [(l) => ({ ...l, sums: (s, g) => l.sums(s, g).map(spoil) }), /the sum of the examples/],
+    'an input gradient wrong at one edge': [(l) => ({ ...l, backward: (s, p, g) => spoil(l.backward(s, p, g)) }), /the gradient of its input/],
+    'an input gradient that reaches another example': [(l) => ({ ...l, backward: (s, p, g) => tf.add(l.backward(s, p, g), tf.mul(1e-3, tf.reverse(l.backward(s, p, g), 0))) }), /apart from another's/],
+    'an input gradient that is not a number': [(l) => ({ ...l, backward: (s, p, g) => tf.mul(l.backward(s, p, g), NaN) }), /wrongly/],
+  };
+  it.each(Object.keys(honest).flatMap((layer) => Object.keys(mutants).map((mutant) => [layer, mutant] as const)))('%s: %s', async (layer, mutant) => {
+    await openBackend('wasm');
+    before = tf.memory().numTensors;
+    const [make, message] = mutants[mutant]!;
+    const [original, shape] = honest[layer]!;
+    if (layer === 'dense' && mutant === 'norms without the bias') return; // a dense layer has no such term: its norm is a product
+    await expect(proveLayer(original, shape)).resolves.toBeDefined();
+    await expect(proveLayer(make(original), shape)).rejects.toThrow(message);
+  });
+
+  it('an activation with the slope of another', async () => {
+    await openBackend('wasm');
+    before = tf.memory().numTensors;
+    const leaky = { ...relu('r', [50]), backward: (_s: readonly Tensor[], _p: readonly Tensor[], g: Tensor) => g };
+    await expect(proveLayer(leaky, [50])).rejects.toThrow(/the gradient of its input/);
+  });
+});
