@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll } from 'vitest';
+import { onTestFinished } from 'vitest';
 
 /** The built command: real processes run what a user runs (`npm test` builds first). */
 const ANTIPHON = fileURLToPath(new URL('../../dist/deploy/antiphon.js', import.meta.url));
@@ -53,10 +53,10 @@ export async function run(...args: readonly string[]): Promise<Finished> {
   return start(...args).finished;
 }
 
-/** A folder that goes when the file's tests are over. */
+/** A folder that goes when the test is over. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'antiphon-'));
-  afterAll(() => {
+  onTestFinished(() => {
     rmSync(folder, { recursive: true, force: true });
   });
   return folder;
