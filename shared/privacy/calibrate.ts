@@ -4,13 +4,16 @@ const SMALLEST = 0.05;
 const LARGEST = 1e4;
 
 /**
- * The smallest noise multiplier (to 1e-4 relative, rounded up to five digits) whose epsilon is at most the target. `epsilonOf` is
- * non-increasing in the noise multiplier.
+ * The smallest noise multiplier from 0.05 to 10^4 (to 1e-4 relative, rounded up to five digits, so that it prints short) whose epsilon is at most
+ * the target: guaranteed, it has been evaluated. `epsilonOf` is non-increasing in the noise multiplier.
+ * Throws AntiphonError('study-invalid') when even the largest misses the target.
  */
 export function calibrateNoiseMultiplier(input: { readonly targetEpsilon: number; readonly epsilonOf: (noiseMultiplier: number) => number }): number {
   const { targetEpsilon, epsilonOf } = input;
-  if (epsilonOf(LARGEST) > targetEpsilon) {
-    throw new AntiphonError('study-invalid', `no noise reaches epsilon ${targetEpsilon}: even a noise multiplier of ${LARGEST} gives ${epsilonOf(LARGEST).toFixed(4)}; raise epsilon or delta, or plan fewer rounds`);
+  const smallestEpsilon = epsilonOf(LARGEST);
+  // Written so that NaN is refused.
+  if (!(smallestEpsilon <= targetEpsilon)) {
+    throw new AntiphonError('study-invalid', `no noise reaches epsilon ${targetEpsilon}: even a noise multiplier of ${LARGEST} gives ${Number(smallestEpsilon.toPrecision(4))}; raise epsilon or delta, or plan fewer rounds`);
   }
   let low = SMALLEST;
   let high = LARGEST;

@@ -1,7 +1,7 @@
 import type { EpsilonSpent, PrivacyEvent } from './event.ts';
-import { epsilonOfRdp, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
+import { epsilonOfRdp, isStepCount, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
 
-/** What one site has released of its patients. */
+/** What one site has released of its patients; several histories of one site and modality add up. */
 export interface SiteHistory {
   readonly site: string;
   readonly modality: string;
@@ -14,6 +14,8 @@ export interface SiteHistory {
  * site counts, per RDP order); otherwise they may be at all of its sites, which then add up too. That is the maximum over
  * cliques of the may-overlap graph whose missing edges are the disjoint pairs; a graph with single edges missing has its
  * place here. ONE conversion at the end: epsilons are never added or subtracted.
+ *
+ * Cost: equal events are merged before any curve is touched, so that 16 sites with 50 rounds each take a fraction of a millisecond.
  */
 export function globalEpsilon(input: {
   readonly sites: readonly SiteHistory[];
@@ -22,21 +24,56 @@ export function globalEpsilon(input: {
   readonly orders?: readonly number[];
 }): EpsilonSpent & { readonly order: number } {
   const { sites, disjointModalities, delta, orders = ORDERS_ANTIPHON_1 } = input;
-  const byModality = new Map<string, Float64Array>();
-  for (const { modality, events } of sites) {
-    const own = sumOfEvents(events, orders);
-    const before = byModality.get(modality);
-    const combine = disjointModalities.has(modality) ? Math.max : (a: number, b: number) => a + b;
-    byModality.set(modality, before === undefined ? own : own.map((rdp, i) => combine(rdp, before[i]!)));
-  }
   const total = new Float64Array(orders.length);
-  for (const rdp of byModality.values()) rdp.forEach((value, i) => (total[i]! += value));
+  for (const [modality, curves] of curvesBySite(sites, orders)) {
+    const combine = disjointModalities.has(modality) ? Math.max : add;
+    const ofModality = [...curves.values()].reduce((before, own) => own.map((rdp, i) => combine(rdp, before[i]!)));
+    ofModality.forEach((rdp, i) => (total[i]! += rdp));
+  }
   if (total.every((rdp) => rdp === 0)) return { epsilon: 0, delta, order: orders[0] ?? NaN };
   return { ...epsilonOfRdp(orders, total, delta), delta };
 }
 
+/** By modality, by site: the RDP of everything that the site has released. A site is one, however its history is cut into pieces. */
+function curvesBySite(sites: readonly SiteHistory[], orders: readonly number[]): ReadonlyMap<string, ReadonlyMap<string, Float64Array>> {
+  const byModality = new Map<string, Map<string, Float64Array>>();
+  for (const { site, modality, events } of sites) {
+    const curves = byModality.get(modality) ?? new Map<string, Float64Array>();
+    byModality.set(modality, curves);
+    const before = curves.get(site);
+    const own = sumOfEvents(events, orders);
+    curves.set(site, before === undefined ? own : own.map((rdp, i) => rdp + before[i]!));
+  }
+  return byModality;
+}
+
 function sumOfEvents(events: readonly PrivacyEvent[], orders: readonly number[]): Float64Array {
   const sum = new Float64Array(orders.length);
-  for (const event of events) rdpOfEvent(event, orders).forEach((rdp, i) => (sum[i]! += rdp));
+  for (const event of mergeEqual(events)) rdpOfEvent(event, orders).forEach((rdp, i) => (sum[i]! += rdp));
   return sum;
+}
+
+/** Events of one mechanism as one event with all their steps: a Map per samplingRate of steps per noiseMultiplier (0 and NaN are keys like any other). */
+function mergeEqual(events: readonly PrivacyEvent[]): PrivacyEvent[] {
+  const merged: PrivacyEvent[] = [];
+  const steps = new Map<number, Map<number, number>>();
+  for (const event of events) {
+    if (event.type === 'unprotected') {
+      merged.push(event);
+      continue;
+    }
+    const { samplingRate, noiseMultiplier } = event;
+    const ofRate = steps.get(samplingRate) ?? new Map<number, number>();
+    steps.set(samplingRate, ofRate);
+    // NaN stays NaN: a step count that is none must not be hidden by the others' (and is charged as infinite).
+    ofRate.set(noiseMultiplier, (ofRate.get(noiseMultiplier) ?? 0) + (isStepCount(event.steps) ? event.steps : NaN));
+  }
+  for (const [samplingRate, ofRate] of steps) {
+    for (const [noiseMultiplier, total] of ofRate) merged.push({ type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps: total });
+  }
+  return merged;
+}
+
+function add(a: number, b: number): number {
+  return a + b;
 }

@@ -1,3 +1,4 @@
+import { invariant } from '../errors.ts';
 import { randomIntegers, type RandomSource } from './random.ts';
 
 const TWO_53 = 2 ** 53;
@@ -7,6 +8,7 @@ const TWO_53 = 2 ** 53;
  * direction). Shuffled batches would have no tight accountant.
  */
 export function poissonSample(count: number, samplingRate: number, random: RandomSource): number[] {
+  invariant(samplingRate > 0 && samplingRate <= 1, `a sampling rate in (0, 1], found ${samplingRate}`);
   const { uint53 } = randomIntegers(random);
   const threshold = Math.floor(samplingRate * TWO_53);
   const sampled: number[] = [];
@@ -14,8 +16,9 @@ export function poissonSample(count: number, samplingRate: number, random: Rando
   return sampled;
 }
 
-/** Uniform on 0 .. count-1, unbiased by rejection; count at most 2^32. */
+/** Uniform on 0 .. count-1, unbiased by rejection; count from 1 to 2^32. */
 export function uniformIndex(count: number, random: RandomSource): number {
+  invariant(Number.isInteger(count) && count >= 1 && count <= 2 ** 32, `a count from 1 to 2^32, found ${count}`);
   const limit = Math.floor(2 ** 32 / count) * count;
   for (;;) {
     const bytes = random.bytes(4);
@@ -24,7 +27,7 @@ export function uniformIndex(count: number, random: RandomSource): number {
   }
 }
 
-/** Fisher and Yates; in place. */
+/** A uniform permutation (Fisher and Yates), in place. */
 export function shuffleInPlace<T>(items: T[], random: RandomSource): T[] {
   for (let i = items.length - 1; i > 0; i -= 1) {
     const j = uniformIndex(i + 1, random);

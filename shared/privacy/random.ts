@@ -1,10 +1,12 @@
+import { invariant } from '../errors.ts';
+
 /** Random bytes from a cryptographically secure generator (shared/platform/key-stream.ts). In tests only: a scripted one. */
 export interface RandomSource {
   /** Fresh bytes; the caller may keep them. */
   readonly bytes: (length: number) => Uint8Array;
 }
 
-const BUFFER_BYTES = 1 << 15;
+const BUFFER_WORDS = 1 << 13;
 
 /** Uniform integers out of a buffer of random bytes. */
 export interface RandomIntegers {
@@ -15,16 +17,19 @@ export interface RandomIntegers {
 }
 
 export function randomIntegers(random: RandomSource): RandomIntegers {
-  let view: DataView = new DataView(new ArrayBuffer(0));
-  let offset = 0;
+  // A copy of one's own: aligned, and nobody else's.
+  const buffer = new Uint8Array(4 * BUFFER_WORDS);
+  const words = new Uint32Array(buffer.buffer);
+  let next = BUFFER_WORDS;
   const uint32 = (): number => {
-    if (offset + 4 > view.byteLength) {
-      const bytes = random.bytes(BUFFER_BYTES);
-      view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      offset = 0;
+    if (next === BUFFER_WORDS) {
+      const fresh = random.bytes(buffer.length);
+      invariant(fresh.length === buffer.length, `${buffer.length} random bytes, found ${fresh.length}`);
+      buffer.set(fresh);
+      next = 0;
     }
-    const value = view.getUint32(offset, true);
-    offset += 4;
+    const value = words[next]!;
+    next += 1;
     return value;
   };
   return { uint32, uint53: () => (uint32() >>> 11) * 4294967296 + uint32() };

@@ -95,20 +95,43 @@ function secondOrder(t: number, alpha: number): number {
   return sum;
 }
 
-/** RDP of one step at one order (> 1): samplingRate q in (0, 1], noiseMultiplier sigma > 0. */
+/** Below: the trapezoid rule would need millions of nodes for an epsilon in the hundreds. */
+const SMALLEST_INTEGRATED = 0.05;
+/** Above: charged as this, an upper bound (1e-12 and less); larger squares would overflow. */
+const LARGEST_DISTINGUISHED = 1e6;
+
+/** ln A is convex in the order and 0 at order 1: the chord between the integers on both sides is an upper bound. */
+function logMomentChord(q: number, sigma: number, alpha: number): number {
+  const below = Math.floor(alpha);
+  const share = alpha - below;
+  const low = below === 1 ? 0 : logMomentInteger(q, sigma, below);
+  return share === 0 ? low : (1 - share) * low + share * logMomentInteger(q, sigma, below + 1);
+}
+
+/**
+ * RDP of one step at one order (> 1): samplingRate q in (0, 1], noiseMultiplier sigma > 0. Exact for sigma in [0.05, 1e6], an upper bound outside.
+ * Numbers that describe no mechanism (a rate above 1, no noise, NaN) are charged as infinite: a ledger may come from anyone.
+ */
 export function rdpOfStep(samplingRate: number, noiseMultiplier: number, order: number): number {
-  if (samplingRate === 1) return order / (2 * noiseMultiplier * noiseMultiplier);
-  const logMoment = Number.isInteger(order) ? logMomentInteger(samplingRate, noiseMultiplier, order) : logMomentReal(samplingRate, noiseMultiplier, order);
-  return logMoment / (order - 1);
+  if (!(samplingRate > 0 && samplingRate <= 1 && noiseMultiplier > 0)) return Infinity;
+  const sigma = Math.min(noiseMultiplier, LARGEST_DISTINGUISHED);
+  if (samplingRate === 1) return order / (2 * sigma * sigma);
+  const logMoment = Number.isInteger(order) ? logMomentInteger : sigma < SMALLEST_INTEGRATED ? logMomentChord : logMomentReal;
+  return logMoment(samplingRate, sigma, order) / (order - 1);
+}
+
+export function isStepCount(steps: number): boolean {
+  return Number.isSafeInteger(steps) && steps >= 0;
 }
 
 /** One-step curves by (q, sigma, orders): a study asks for the same few again and again. */
 const curves = new Map<string, Float64Array>();
 const MAX_CURVES = 4096;
 
-/** RDP of an event at every order; infinite for a release without noise. */
+/** RDP of an event at every order; infinite for a release without noise, and for a number of steps that is none. */
 export function rdpOfEvent(event: PrivacyEvent, orders: readonly number[]): Float64Array {
-  if (event.type === 'unprotected') return new Float64Array(orders.length).fill(event.steps > 0 ? Infinity : 0);
+  if (event.steps === 0) return new Float64Array(orders.length);
+  if (event.type === 'unprotected' || !isStepCount(event.steps)) return new Float64Array(orders.length).fill(Infinity);
   const { samplingRate, noiseMultiplier, steps } = event;
   const name = `${samplingRate}:${noiseMultiplier}:${orders === ORDERS_ANTIPHON_1 ? 'antiphon-1' : orders.join()}`;
   let curve = curves.get(name);
