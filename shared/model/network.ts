@@ -41,8 +41,12 @@ export interface Network {
 /** Throws AntiphonError('study-invalid') for shapes that no network can have. */
 export function createNetwork(spec: NetworkSpec): Network {
   checkSizes(spec);
+  return assembleNetwork(spec, encoderLayers(spec));
+}
+
+/** Encoder layers of any make, from records of `spec.shape` to [features], and the shared head behind them. */
+export function assembleNetwork(spec: NetworkSpec, encoder: readonly Layer[]): Network {
   const head = dense('head', spec.features, spec.classes, 'head');
-  const encoder = encoderLayers(spec);
   const layers = [...encoder, head];
   let offset = 0;
   const parameters = layers.flatMap((layer) => layer.parameters).map((parameter) => {

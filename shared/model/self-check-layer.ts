@@ -177,7 +177,7 @@ export async function parameterGradientError(layer: Layer, inputShape: readonly 
   const parameters = drawParameters(layer, uniform);
   const size = parameters.reduce((sum, { length }) => sum + length, 0);
   // Every probe is a forward pass and a copy of the parameters: fewer probes, of more entries, for large layers.
-  const groups = Math.max(2, Math.min(Math.ceil(size / GROUP), 48, Math.floor(5e6 / size)));
+  const groups = Math.max(2, Math.min(Math.ceil(size / GROUP), 48, Math.floor(2e6 / size)));
   const xs = records(2, inputShape, uniform);
   const gs = drawGradients(2, layer.outputShape, uniform);
   const [gradient] = await read(() => {

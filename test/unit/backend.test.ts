@@ -52,7 +52,7 @@ afterAll(() => {
 describe('the native backends', () => {
   afterEach(async () => {
     await tf.setBackend('cpu');
-    if (tf.findBackendFactory('tensorflow') !== null) tf.removeBackend('tensorflow');
+    if ('tensorflow' in tf.engine().registryFactory) tf.removeBackend('tensorflow');
   });
 
   it('auto takes the GPU where there is one, in a process of its own', async () => {

@@ -158,7 +158,7 @@ describe('whatever the data', () => {
 
   /** A backend that breaks in the middle of a study, after the self-check. */
   const broken = (network: Network, change: Partial<Network['layers'][number]>): Network => ({ ...network, layers: network.layers.map((layer) => (layer.parameters.length > 0 ? { ...layer, ...change } : layer)) });
-  const zeroNorms = { squaredNorms: ([first]: readonly Tensor[]): Tensor => tf.zeros([first!.shape[0]!]) };
+  const zeroNorms = { squaredNorms: ([first]: readonly Tensor[]): Tensor => tf.zeros([first!.shape[0]]) };
 
   it('norms that read zero while gradients are not stop training before a release', async () => {
     const network = broken(createNetwork(plain), zeroNorms);

@@ -7,7 +7,7 @@ import { openBackend } from '../../shared/platform/backend.ts';
 
 const mlp: NetworkSpec = { shape: [3, 4], encoder: { type: 'mlp', hidden: [5], activation: 'tanh', normalise: 'layer' }, features: 6, classes: 3 };
 const cnn: NetworkSpec = { shape: [13, 9, 2], encoder: { type: 'cnn', filters: [4, 8], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 6, classes: 3 };
-const withEncoder = (change: object): NetworkSpec => ({ ...cnn, encoder: { ...cnn.encoder, ...change } as NetworkSpec['encoder'] });
+const withEncoder = (change: object): NetworkSpec => ({ ...cnn, encoder: { ...cnn.encoder, ...change } });
 
 describe('the flat vector', () => {
   it.each([mlp, cnn])('is laid out without gaps: encoder, head kernel, head bias', (spec) => {

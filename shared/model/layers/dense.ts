@@ -6,8 +6,8 @@ export function dense(name: string, inputs: number, outputs: number, initial: 'h
   const fanIn = initial === 'he' ? inputs : 100 * inputs;
   // The transpose is explicit and the bias a product: a transposed matMul misses the fast path on wasm, a sum over the batch is slow there.
   const productSum = (x: Tensor, gradient: Tensor): readonly Tensor[] => [
-    tf.matMul(tf.transpose(x as Tensor2D), gradient as Tensor2D),
-    tf.reshape(tf.matMul(tf.ones([1, gradient.shape[0]!]), gradient), [outputs]),
+    tf.matMul(tf.transpose(x as Tensor2D), gradient),
+    tf.reshape(tf.matMul(tf.ones([1, gradient.shape[0]]), gradient), [outputs]),
   ];
   return {
     name,

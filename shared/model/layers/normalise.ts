@@ -47,6 +47,6 @@ export function groupNorm(name: string, shape: readonly number[], groups: number
     perExample,
     squaredNorms: ([gains, biases]) => tf.add(tf.sum(tf.square(gains!), 1), tf.sum(tf.square(biases!), 1)),
     weightedSums,
-    sums: (saved, gradient) => weightedSums(perExample(saved, gradient), tf.ones([gradient.shape[0]!])),
+    sums: (saved, gradient) => weightedSums(perExample(saved, gradient), tf.ones([gradient.shape[0]])),
   };
 }
