@@ -89,8 +89,7 @@ describe('points of small order', () => {
     expect(verifyDomain({ primitives, domain: 'receipt', message, signature: forged, publicKey })).toBe(false);
   });
 
-  it('are all of the 8-torsion of Ed25519, with either sign', () => {
-    // y of a point of order 8: (1 - y^2) / ... solved independently: 8 P is neutral (see `timesEight`).
+  it('of Ed25519 are listed with either sign: eight times each is neutral', () => {
     for (const hex of [...SHARED_LOW_ORDER, '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05', 'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a']) {
       expect(timesEight(fromHex(hex, 32))).toBe(true);
       for (const top of [0, 0x80]) {
