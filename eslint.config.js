@@ -9,7 +9,7 @@ const node = [['node:*', '**/platform/*'], 'shared is portable: no Node, no plat
 const rooms = (...names) => [names.map((name) => `**/${name}/**`), `imports only go shared <- coordinator, client <- deploy, test`];
 
 export default tseslint.config(
-  { ignores: ['dist/**', 'node_modules/**', 'coverage/**'] },
+  { ignores: ['dist/**', 'build/**', 'node_modules/**', 'coverage/**'] },
   ...tseslint.configs.strictTypeChecked,
   {
     languageOptions: { parserOptions: { project: './tsconfig.json' } },

@@ -218,7 +218,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     ports.emit({ type: 'training', round: reserve.round, detail: `${fromLedgerMechanism(reserve.mechanism).steps} steps` });
     const update = await ports.train({ weights, reserve });
     if (work !== current) return; // the round ended meanwhile: nothing is released
-    const chunks = sealTransfer(sealOf(current, 'to-coordinator'), floatsToBytes(update)).map((chunk) => new Uint8Array(chunk));
+    const chunks = sealTransfer(sealOf(current, 'to-coordinator'), floatsToBytes(update));
     const receipt = signReceipt(ports.primitives, context.identity, {
       type: 'receipt',
       study: context.study,

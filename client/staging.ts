@@ -22,10 +22,18 @@ export async function stageUpdate(path: string, update: StagedUpdate): Promise<v
 export async function loadStaged(path: string): Promise<StagedUpdate | undefined> {
   const bytes = await readFile(path).catch(() => undefined);
   if (bytes === undefined) return undefined;
-  const parsed = stagedSchema.safeParse(unpack(bytes));
+  const parsed = stagedSchema.safeParse(unpacked(bytes));
   if (!parsed.success) throw new AntiphonError('storage-failed', `${path} is damaged; the round it belongs to is lost and stays spent: remove the file to go on`);
   // msgpackr hands out views into one buffer: own copies.
   return { ...parsed.data, roundKey: new Uint8Array(parsed.data.roundKey), chunks: parsed.data.chunks.map((chunk) => new Uint8Array(chunk)) };
+}
+
+function unpacked(bytes: Uint8Array): unknown {
+  try {
+    return unpack(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 export async function clearStaged(path: string): Promise<void> {

@@ -48,12 +48,12 @@ export function openBook({ store, identity, primitives, now }: BookKeeper): Book
   const append = async (bodies: readonly EntryBody[]): Promise<void> => {
     const before = state;
     const texts: string[] = [];
-    for (const body of bodies) {
-      const { text } = signLine({ primitives, identity, index: state.length, previous: state.head, time: new Date(now()).toISOString(), body });
-      state = fold(text);
-      texts.push(text);
-    }
     try {
+      for (const body of bodies) {
+        const { text } = signLine({ primitives, identity, index: state.length, previous: state.head, time: new Date(now()).toISOString(), body });
+        state = fold(text);
+        texts.push(text);
+      }
       await store.append(texts);
     } catch (error) {
       state = before;
@@ -65,6 +65,11 @@ export function openBook({ store, identity, primitives, now }: BookKeeper): Book
   return {
     state: () => state,
     lines: () => lines,
-    append: (...bodies) => (writing = writing.then(() => append(bodies))),
+    append: (...bodies) => {
+      const appended = writing.then(() => append(bodies));
+      // A refused append is its caller's affair; the next one starts from the state before it.
+      writing = appended.catch(() => undefined);
+      return appended;
+    },
   };
 }

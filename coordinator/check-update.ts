@@ -26,7 +26,7 @@ export function checkUpdate(update: Float32Array, expected: { readonly parameter
     return failure('wrong-length', `expected an update of ${expected.parameters} weights, found ${update.length}`);
   }
   let squared = 0;
-  for (const value of update) squared += value * value;
+  for (let i = 0; i < update.length; i += 1) squared += update[i]! * update[i]!;
   if (!Number.isFinite(squared)) return failure('not-finite', 'the update holds NaN or infinity: the site should check its data and learning rate');
   if (expected.normBound !== undefined && Math.sqrt(squared) > expected.normBound) {
     return failure('norm-too-large', 'the update is larger than clipping, noise and the learning rate of the study allow');

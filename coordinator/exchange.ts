@@ -115,6 +115,12 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     hub.send(site, { type: 'failure', code: problem.code, message: problem.message, fatal: false });
   };
 
+  /** What it sent can never be combined: the round does not wait for it. */
+  const reject = (site: string, problem: Failure): void => {
+    refuseMessage(site, problem);
+    state = moveMember(state, site, { type: 'rejected', code: problem.code });
+  };
+
   const receive = (site: string, message: SiteMessage): void => {
     if ('round' in message && message.round !== order.round) {
       refuseMessage(site, failure('wrong-round', `expected round ${order.round}, found ${message.round}`));
@@ -165,8 +171,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     const { receipt, totalBytes, roundKey } = message;
     const problem = judgeReceipt(receipt, site) ?? (totalBytes === plaintext.length ? undefined : failure('wrong-length', `expected an update of ${plaintext.length} bytes, found ${totalBytes}`));
     if (problem !== undefined) {
-      refuseMessage(site, problem);
-      state = moveMember(state, site, { type: 'rejected', code: problem.code });
+      reject(site, problem);
       return;
     }
     const member = state.members.get(site);
@@ -178,7 +183,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     if (upload?.receipt.update !== receipt.update) {
       const inbox = createInbox(totalBytes);
       if (isFailure(inbox)) {
-        refuseMessage(site, inbox);
+        reject(site, inbox);
         return;
       }
       upload = { receipt, siteRoundKey: roundKey, totalBytes, inbox };
@@ -204,7 +209,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     }
     const problem = upload.inbox.accept(index, sealed);
     if (problem !== undefined) {
-      refuseMessage(site, problem);
+      reject(site, problem);
       return;
     }
     hub.send(site, { type: 'ack', round: order.round, nextChunk: upload.inbox.nextChunk() });
@@ -216,9 +221,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     const update = openUpdate(site, upload);
     const problem = isFailure(update) ? update : ports.check(site, update);
     if (isFailure(update) || problem !== undefined) {
-      const reason = problem ?? failure('malformed', 'the update could not be read');
-      refuseMessage(site, reason);
-      state = moveMember(state, site, { type: 'rejected', code: reason.code });
+      reject(site, problem ?? failure('malformed', 'the update could not be read'));
       return;
     }
     state = moveMember(state, site, { type: 'delivered', receipt: upload.receipt, update });

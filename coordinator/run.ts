@@ -1,6 +1,5 @@
-import { toHex } from '../shared/bytes.ts';
 import { generateRoundKeys, type RoundKeys } from '../shared/crypto/keys.ts';
-import { floatsToBytes } from '../shared/bytes.ts';
+import { floatsToBytes, toHex } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';

@@ -56,10 +56,20 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
   const store = await openLedgerFile(files.ledger);
   const events: StudyEvent[] = [];
+  // An event may come from a socket's callback, where nobody catches: what cannot be recorded stops the study instead.
+  const stop = new AbortController();
+  signal.addEventListener('abort', () => { stop.abort(); });
+  if (signal.aborted) stop.abort();
+  let unrecorded: AntiphonError | undefined;
   const emit: EventSink = (event) => {
     events.push(event);
-    appendFileSync(files.metrics, `${JSON.stringify(event)}\n`);
     options.show(event);
+    try {
+      appendLine(files.metrics, JSON.stringify(event));
+    } catch (error) {
+      unrecorded ??= error instanceof AntiphonError ? error : new AntiphonError('internal', String(error));
+      stop.abort();
+    }
   };
   try {
     const book = openBook({ store, identity, primitives, now: Date.now });
@@ -107,7 +117,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         emit,
         now: Date.now,
         setTimer: startTimer,
-        signal,
+        signal: stop.signal,
       });
       emit({ type: 'listening', time: now(), url, coordinatorKey: Buffer.from(identity.publicKey).toString('hex') });
       const end = await running;
@@ -122,6 +132,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         seconds: (Date.now() - startedAt) / 1000,
         peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
       });
+      if (unrecorded !== undefined) throw unrecorded;
       await writeReport(files.report, events, options.studyYaml);
       return end;
     } finally {
@@ -129,6 +140,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     }
   } finally {
     await store.close();
+  }
+}
+
+function appendLine(path: string, text: string): void {
+  try {
+    appendFileSync(path, `${text}\n`);
+  } catch (error) {
+    throw new AntiphonError('storage-failed', `could not append to ${path}: ${error instanceof Error ? error.message : String(error)}; free space or fix the permissions, then start again with the same folder`, { cause: error });
   }
 }
 

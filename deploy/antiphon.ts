@@ -133,16 +133,21 @@ program
 
 for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)]) command.exitOverride();
 
+/** Says what went wrong; returns the exit code. */
+function explain(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+  if (error instanceof AntiphonError) {
+    process.stderr.write(`antiphon: ${error.message}\n`);
+    return error.exitCode;
+  }
+  process.stderr.write(`antiphon: unexpected failure, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return EXIT_CODES.internal;
+}
+
+// What no one catches ends with our own codes, whatever a library's handler would do with it.
+process.setUncaughtExceptionCaptureCallback((error: unknown) => process.exit(explain(error)));
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : EXIT_CODES.usage;
-  } else if (error instanceof AntiphonError) {
-    process.stderr.write(`antiphon: ${error.message}\n`);
-    process.exitCode = error.exitCode;
-  } else {
-    process.stderr.write(`antiphon: unexpected failure, please report it: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-    process.exitCode = EXIT_CODES.internal;
-  }
+  process.exitCode = explain(error);
 }

@@ -49,8 +49,11 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
+const LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
+
 /** Little-endian IEEE 754 bytes of a vector: a copy, on every platform the same bytes. */
 export function floatsToBytes(values: Float32Array): Uint8Array<ArrayBuffer> {
+  if (LITTLE_ENDIAN) return new Uint8Array(values.slice().buffer);
   const bytes = new Uint8Array(values.length * 4);
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < values.length; i += 1) view.setFloat32(4 * i, values[i] ?? 0, true);
@@ -60,8 +63,8 @@ export function floatsToBytes(values: Float32Array): Uint8Array<ArrayBuffer> {
 /** The inverse; the bytes may be misaligned (decoders hand out views), the result never is. */
 export function bytesToFloats(bytes: Uint8Array): Float32Array<ArrayBuffer> {
   if (bytes.length % 4 !== 0) throw new AntiphonError('protocol-violation', `expected a whole number of 4-byte floats, found ${bytes.length} bytes`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const values = new Float32Array(bytes.length / 4);
-  for (let i = 0; i < values.length; i += 1) values[i] = view.getFloat32(4 * i, true);
-  return values;
+  const copy = new Uint8Array(bytes);
+  if (LITTLE_ENDIAN) return new Float32Array(copy.buffer);
+  const view = new DataView(copy.buffer);
+  return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }

@@ -18,7 +18,7 @@ export interface Primitives {
   /** HKDF-SHA-256 (RFC 5869). */
   readonly hkdf: (secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number) => Uint8Array;
   /** AES-256-GCM; 12-byte nonce, result = ciphertext || 16-byte tag. */
-  readonly aeadSeal: (key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array) => Uint8Array;
+  readonly aeadSeal: (key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array) => Uint8Array<ArrayBuffer>;
   /** Undefined when the tag does not verify. */
   readonly aeadOpen: (key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, aad: Uint8Array) => Uint8Array | undefined;
 }

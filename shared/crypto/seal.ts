@@ -47,7 +47,7 @@ function nonceOf(index: number): Uint8Array {
   return nonce;
 }
 
-export function sealChunk(context: SealContext, index: number, plaintext: Uint8Array): Uint8Array {
+export function sealChunk(context: SealContext, index: number, plaintext: Uint8Array): Uint8Array<ArrayBuffer> {
   return context.primitives.aeadSeal(context.key, nonceOf(index), plaintext, lengthPrefixed(context.binding, index));
 }
 

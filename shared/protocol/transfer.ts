@@ -13,7 +13,7 @@ export function chunkCount(totalBytes: number): number {
   return Math.ceil(totalBytes / PLAIN_CHUNK_BYTES);
 }
 
-export function sealTransfer(context: SealContext, plaintext: Uint8Array): Uint8Array[] {
+export function sealTransfer(context: SealContext, plaintext: Uint8Array): Uint8Array<ArrayBuffer>[] {
   invariant(chunkCount(plaintext.length) === context.chunks, `${context.chunks} chunks for ${plaintext.length} bytes`);
   return Array.from({ length: chunkCount(plaintext.length) }, (_, i) => sealChunk(context, i, plaintext.subarray(i * PLAIN_CHUNK_BYTES, (i + 1) * PLAIN_CHUNK_BYTES)));
 }

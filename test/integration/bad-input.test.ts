@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { run, start, temporaryFolder } from '../support/processes.ts';
+import { run, start, startOnSmallDisk, temporaryFolder } from '../support/processes.ts';
 import { writeTinyStudy } from '../support/tiny-study.ts';
 
 /** Simulates the tiny study after a change to its file or its data, and returns how that ended. */
@@ -81,4 +81,28 @@ it('invites: damaged, expired, used twice, and a ledger that was tampered with',
   expect(restart.stderr).toContain('ledger line 0: the line is not signed');
   expect(restart.code).toBe(8);
   expect((await run('audit', join(folder, 'nothing'))).code).toBe(23);
+});
+
+it('a full disk ends the coordinator with 13 and loses nothing: started again with space, the study goes on and verifies', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder, { rounds: 6 });
+  const out = join(folder, 'run');
+  const arguments_ = ['coordinator', 'start', '--study', study, '--data', data, '--out', out, '--events', '--port'];
+  const full = startOnSmallDisk(16, ...arguments_, '0');
+  const { url } = JSON.parse(await full.line((line) => line.includes('"listening"'))) as { url: string };
+  const homes = ['left-1', 'left-2', 'right-1'].map((site) => join(folder, site));
+  for (const home of homes) {
+    const invite = (await run('coordinator', 'invite', '--out', out, '--site', basename(home))).stdout.trim();
+    expect((await run('site', 'enroll', invite, '--data', data, '--home', home, '--patients-disjoint')).code).toBe(0);
+  }
+  const sites = start('site', 'start', '--home', ...homes);
+  const ended = await full.finished;
+  expect(ended.stderr).toMatch(/could not (append|write).*free space/);
+  expect(ended.code).toBe(13);
+  const again = await run(...arguments_, new URL(url).port);
+  expect(again.stderr).toBe('');
+  expect(again.code).toBe(0);
+  expect((await sites.finished).code).toBe(0);
+  const audit = await run('audit', join(out, 'ledger.jsonl'), '--json');
+  expect(JSON.parse(audit.stdout)).toMatchObject({ verdict: 'verified', closed: true });
 });
