@@ -124,11 +124,13 @@ program
   .command('init')
   .description('write a commented study file to start from')
   .argument('[file]', 'where', 'study.yaml')
-  .action(async (file: string) => {
+  .option('--data <folder>', 'write the made-up records that it reads, too')
+  .action(async (file: string, options: { data?: string }) => {
     await copyFile(studyFile('synthetic'), file, constants.COPYFILE_EXCL).catch((error: unknown) => {
       throw new AntiphonError('storage-failed', `cannot write ${file}: ${error instanceof Error ? error.message : String(error)}; choose another name`, { cause: error });
     });
-    write(`wrote ${file}; try it with: antiphon simulate\n`);
+    if (options.data !== undefined) await writeSyntheticData(options.data, { seed: parseStudy(await readFile(file, 'utf8'), file).seed });
+    write(`wrote ${file}${options.data === undefined ? '' : ` and ${options.data}`}; try it with: antiphon simulate --study ${file} --data ${options.data ?? 'DIR'}\n`);
   });
 
 for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)]) command.exitOverride();

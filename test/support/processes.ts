@@ -25,13 +25,17 @@ export function start(...args: readonly string[]): Running {
   return launch(process.execPath, [ANTIPHON, ...args]);
 }
 
+export function startIn(folder: string, ...args: readonly string[]): Running {
+  return launch(process.execPath, [ANTIPHON, ...args], folder);
+}
+
 /** The same where no file may grow beyond so many KiB: what a full disk does, without filling one. */
 export function startOnSmallDisk(kib: number, ...args: readonly string[]): Running {
   return launch('bash', ['-c', 'ulimit -f "$0" && exec "$@"', String(kib), process.execPath, ANTIPHON, ...args]);
 }
 
-function launch(command: string, args: readonly string[]): Running {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } });
+function launch(command: string, args: readonly string[], cwd = process.cwd()): Running {
+  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } });
   const output = { stdout: '', stderr: '' };
   const watchers = new Set<() => void>();
   child.stdout.on('data', (part: Buffer) => {
