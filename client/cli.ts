@@ -1,11 +1,14 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { AntiphonError } from '../shared/errors.ts';
+import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
+import { countOption, positiveOption } from '../shared/options.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import { enrolSite } from './enrol.ts';
+import { limitsSchema, type Limits } from './limits.ts';
 import { defaultHome, startSites } from './start.ts';
+import { defaultVault } from './vault.ts';
 
 export interface SiteCliParts {
   readonly signal: AbortSignal;
@@ -13,6 +16,26 @@ export interface SiteCliParts {
 }
 
 const backendOption = (): Option => new Option('--backend <name>', 'compute backend of the training').choices([...BACKEND_CHOICES]);
+
+interface EnrolOptions {
+  readonly data: string;
+  readonly home?: string;
+  readonly patientsDisjoint?: true | readonly string[];
+  readonly vault?: string;
+  readonly dataset?: string;
+  readonly maxEpsilon?: number;
+  readonly maxRoundsPerDay?: number;
+  readonly onlyModalities?: readonly string[];
+  readonly minCohort?: number;
+  readonly minNoiseMultiplier?: number;
+  readonly backend: BackendChoice;
+}
+
+/** Undefined where none is given: then those of the vault stay. */
+function limitsOf({ maxEpsilon, maxRoundsPerDay, onlyModalities: modalities, minCohort, minNoiseMultiplier }: EnrolOptions): Limits | undefined {
+  const given = Object.entries({ maxEpsilon, maxRoundsPerDay, modalities, minCohort, minNoiseMultiplier }).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? undefined : limitsSchema.parse(Object.fromEntries(given));
+}
 
 export function siteCommand({ signal, write }: SiteCliParts): Command {
   const command = new Command('site').description('take part in a study as a data holder');
@@ -22,14 +45,28 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .argument('<invite>', 'the line that the study lead sent')
     .requiredOption('--data <folder>', "the site's own data, laid out as the study file says")
     .option('--home <folder>', "the site's own folder for its key, logs and settings (default: ./antiphon-site-NAME)")
-    .option('--patients-disjoint', 'state, signed, that no patient of this data is at another site of this modality', false)
-    .option('--max-epsilon <number>', 'refuse any round that would bring the study above this epsilon')
+    .option('--patients-disjoint [sites...]', 'state, signed, that no patient of this data is at another site of this modality (or not at the named ones)')
+    .option('--vault <folder>', 'where this institution keeps limits and spend logs of its data sets (default: $ANTIPHON_VAULT or ~/.antiphon)')
+    .option('--dataset <name>', 'name of this data set in the vault: spending adds up over all studies under one name (default: the data folder)')
+    .option('--max-epsilon <number>', 'limit of this data set: epsilon over all studies', positiveOption)
+    .option('--max-rounds-per-day <number>', 'limit: rounds in 24 hours', countOption)
+    .option('--only-modalities <names...>', 'limit: modalities that may be trained')
+    .option('--min-cohort <number>', 'limit: sites that a round must have', countOption)
+    .option('--min-noise-multiplier <number>', 'limit: noise standard deviation / clip norm', positiveOption)
     .addOption(backendOption().default('auto'))
-    .action(async (invite: string, options: { data: string; home?: string; patientsDisjoint: boolean; maxEpsilon?: string; backend: BackendChoice }) => {
-      const maxEpsilon = options.maxEpsilon === undefined ? undefined : Number(options.maxEpsilon);
-      if (maxEpsilon !== undefined && !(maxEpsilon > 0)) throw new AntiphonError('usage', `expected a positive --max-epsilon, found "${options.maxEpsilon ?? ''}"`);
+    .action(async (invite: string, options: EnrolOptions) => {
       const home = resolve(options.home ?? defaultHome(decodeInvite(nodePrimitives, invite).site));
-      const { site, modality } = await enrolSite({ invite, home, data: resolve(options.data), backend: options.backend, maxEpsilon, patientsDisjoint: options.patientsDisjoint });
+      const { patientsDisjoint } = options;
+      const { site, modality } = await enrolSite({
+        invite,
+        home,
+        data: resolve(options.data),
+        backend: options.backend,
+        disjointFrom: patientsDisjoint === undefined ? [] : patientsDisjoint === true ? [EVERY_OTHER_SITE] : patientsDisjoint,
+        vault: resolve(options.vault ?? defaultVault()),
+        dataset: options.dataset,
+        limits: limitsOf(options),
+      });
       write(`enrolled as "${site}" (${modality}); its folder is ${home}\nstart it with: antiphon site start --home ${home}\n`);
     });
   command

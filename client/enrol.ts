@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { fromHex, toHex, utf8 } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { AntiphonError } from '../shared/errors.ts';
@@ -9,6 +10,8 @@ import type { SiteMessage } from '../shared/protocol/messages.ts';
 import { connect } from './connection.ts';
 import { failureToError } from './failure-to-error.ts';
 import { prepareKey, saveSettings } from './keystore.ts';
+import type { Limits } from './limits.ts';
+import { openVault } from './vault.ts';
 
 const ENROL_TIMEOUT_MS = 30_000;
 
@@ -17,9 +20,13 @@ export interface EnrolInput {
   readonly home: string;
   readonly data: string;
   readonly backend: BackendChoice;
-  readonly maxEpsilon: number | undefined;
-  /** The site's signed statement: no patient of its data is at another site of its modality. */
-  readonly patientsDisjoint: boolean;
+  /** The site's signed statement: no patient of its data is at these other sites of its modality; `*`: at none of them. */
+  readonly disjointFrom: readonly string[];
+  readonly vault: string;
+  /** Name of the data set in the vault; undefined: the data folder itself is its name. */
+  readonly dataset: string | undefined;
+  /** What its custodian allows from now on; undefined: what the vault says already. */
+  readonly limits: Limits | undefined;
 }
 
 /** Makes the site's key, has it admitted with the invite, and keeps study and settings in the site's folder. */
@@ -27,6 +34,9 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
   const invite = decodeInvite(primitives, input.invite);
   if (Date.now() > invite.expiresAt) throw new AntiphonError('invite-expired', `this invite expired at ${new Date(invite.expiresAt).toISOString()}; ask the study lead for a new one`);
   const { site, modality } = invite;
+  const dataset = input.dataset ?? (await nameOfFolder(input.data));
+  const vault = openVault(input.vault, dataset);
+  if (input.limits !== undefined) await vault.saveLimits(input.limits);
   const identity = await prepareKey(input.home, () => generateIdentity(primitives));
   const statement = signEnrolment(primitives, identity, {
     type: 'enrol',
@@ -35,14 +45,14 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
     modality,
     key: toHex(identity.publicKey),
     invite: toHex(primitives.sha256(invite.secret)),
-    patientsDisjoint: input.patientsDisjoint,
+    disjointFrom: [...input.disjointFrom],
   });
   const request: SiteMessage = {
     type: 'enrol',
     inviteSecret: new Uint8Array(invite.secret),
     site,
     modality,
-    patientsDisjoint: input.patientsDisjoint,
+    disjointFrom: [...input.disjointFrom],
     signature: fromHex(statement.signature, 64),
   };
   const study = await askAdmission(invite, { identity, request });
@@ -56,9 +66,18 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
     coordinatorKey: invite.coordinatorKey,
     data: input.data,
     backend: input.backend,
-    ...(input.maxEpsilon === undefined ? {} : { maxEpsilon: input.maxEpsilon }),
+    vault: input.vault,
+    dataset,
   }, study);
   return { site, modality };
+}
+
+/** The same folder, the same name, under whatever site or study: `data-` and the start of SHA-256 of its real path. */
+async function nameOfFolder(data: string): Promise<string> {
+  const path = await realpath(data).catch((error: unknown) => {
+    throw new AntiphonError('data-invalid', `expected the data folder ${data}, found none; give the folder with --data`, { cause: error });
+  });
+  return `data-${toHex(primitives.sha256(utf8(path))).slice(0, 16)}`;
 }
 
 /** One session: enrol, take the study, leave. */

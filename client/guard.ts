@@ -1,52 +1,57 @@
 import { toHex } from '../shared/bytes.ts';
+import { canonicalJson } from '../shared/ledger/canonical.ts';
 import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { PlanEntry } from '../shared/ledger/entry.ts';
-import type { LedgerState } from '../shared/ledger/fold.ts';
+import { isSigned, type LedgerState } from '../shared/ledger/fold.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
-import type { ResolvedStudy, RoundMechanism } from '../shared/study/resolve.ts';
-
-/** What a site allows by its own decision, whatever the study says. */
-export interface SiteLimits {
-  /** The site refuses a round that would bring the study's epsilon above this. */
-  readonly maxEpsilon: number | undefined;
-}
+import { plannedEpsilonOf } from '../shared/study/resolve.ts';
+import { roundsPerModality, scheduleOrder } from '../shared/study/schedule.ts';
+import type { Study } from '../shared/study/schema.ts';
+import { judgeLimits, type Limits, type SpendEntry } from './limits.ts';
 
 type Offer = Extract<CoordinatorMessage, { type: 'offer' }>;
 
-/** The plan must be the study's own: the same mechanism, at least the calibrated noise, no larger budget. */
-export function checkPlan(plan: PlanEntry, resolved: ResolvedStudy): Failure | undefined {
-  if (fromDecimal(plan.budget.epsilon) > resolved.budget.epsilon) return failure('ledger-invalid', `the ledger's budget is epsilon ${plan.budget.epsilon}, the study's is ${resolved.budget.epsilon}`);
-  for (const [name, { mechanism, sitesDisjoint }] of resolved.modalities) {
+/** The plan must be the study's own: its mechanisms, accountant and budget, and noise enough for all planned rounds. */
+export function checkPlan(plan: PlanEntry, study: Study): Failure | undefined {
+  const wrong = (what: string): Failure => failure('ledger-invalid', `the ledger's plan is not the study's: ${what}`);
+  const { privacy } = study;
+  const mechanisms = new Map(Object.entries(plan.modalities).map(([name, { mechanism }]) => [name, fromLedgerMechanism(mechanism)]));
+  const rounds = roundsPerModality(study);
+  for (const [name, modality] of Object.entries(study.modalities)) {
     const planned = plan.modalities[name];
-    if (planned === undefined || planned.sitesDisjoint !== sitesDisjoint || !isAsStrong(fromLedgerMechanism(planned.mechanism), mechanism)) {
-      return failure('ledger-invalid', `the ledger's plan for ${name} is not the study's`);
-    }
+    const mechanism = mechanisms.get(name);
+    if (planned === undefined || mechanism === undefined) return wrong(`it lacks the modality ${name}`);
+    if (planned.sitesDisjoint !== modality.sitesDisjoint || planned.rounds !== rounds.get(name)) return wrong(`rounds or disjointness of ${name}`);
+    const samplingRate = modality.samplingRate ?? privacy.samplingRate;
+    if (mechanism.protection !== privacy.protection || mechanism.samplingRate !== samplingRate || mechanism.steps !== (modality.localSteps ?? study.schedule.localSteps)) return wrong(`the mechanism of ${name}`);
+    if (mechanism.protection === 'none' || privacy.protection === 'none') continue;
+    if (mechanism.clipNorm !== (modality.clipNorm ?? privacy.clipNorm) || mechanism.noiseMultiplier < (privacy.noiseMultiplier ?? 0)) return wrong(`clip norm or noise of ${name}`);
   }
+  if (plan.rounds !== study.schedule.rounds || plan.order.join() !== scheduleOrder(study).join()) return wrong('the schedule');
+  if (canonicalJson(plan.sites) !== canonicalJson(study.sites.map(({ name, modality, patients }) => ({ name, modality, patients })))) return wrong('the sites');
+  if (privacy.protection === 'none') return undefined;
+  if (plan.accountant.binding !== privacy.accountant || fromDecimal(plan.budget.delta) !== privacy.delta) return wrong('the accountant or delta');
+  // Where the study ends with its budget, less noise only ends it earlier: the RESERVEs see to that. Else all planned rounds must fit.
+  const budget = fromDecimal(plan.budget.epsilon);
+  const planned = plannedEpsilonOf(study, mechanisms);
+  if (privacy.epsilon !== undefined && budget > privacy.epsilon) return wrong(`a budget of ${budget} instead of ${privacy.epsilon}`);
+  if (privacy.noiseMultiplier === undefined && !(planned <= budget * (1 + 1e-6))) return wrong(`its noise gives epsilon ${planned} for all planned rounds, the budget is ${budget}`);
   return undefined;
-}
-
-/** Calibration may differ in its last digits between releases; less noise than a thousandth below is another mechanism. */
-function isAsStrong(found: RoundMechanism, expected: RoundMechanism): boolean {
-  if (found.samplingRate !== expected.samplingRate || found.steps !== expected.steps) return false;
-  if (found.protection === 'none' || expected.protection === 'none') return found.protection === expected.protection;
-  return found.clipNorm === expected.clipNorm && found.noiseMultiplier >= expected.noiseMultiplier * (1 - 1e-3);
 }
 
 /**
  * May this site train the offered round? Decided from its own verified copy of the ledger (whose fold has just recomputed every
- * epsilon) and its own limits, before any data are touched.
+ * epsilon) and the data set's own limits and spend log, before any data are touched.
  */
-export function judgeOffer(offer: Offer, input: { readonly site: string; readonly ledger: LedgerState; readonly limits: SiteLimits }): Failure | undefined {
-  const { site, ledger, limits } = input;
-  const { open } = ledger;
-  if (open === undefined) return failure('ledger-invalid', 'the ledger holds no open reserve for the offered round');
+export function judgeOffer(offer: Offer, input: { readonly site: string; readonly ledger: LedgerState; readonly limits: Limits; readonly log: readonly SpendEntry[]; readonly now: number }): Failure | undefined {
+  const { site, ledger, limits, log, now } = input;
+  const { open, plan } = ledger;
+  if (!isSigned(ledger)) return failure('ledger-invalid', 'the last ledger line is not a signed head');
+  if (open === undefined || plan === undefined) return failure('ledger-invalid', 'the ledger holds no open reserve for the offered round');
   if (offer.round !== open.reserve.round || toHex(offer.reserve) !== open.hash) return failure('wrong-round', `the ledger reserves round ${open.reserve.round}, the offer is for round ${offer.round}`);
   if (!open.reserve.sites.includes(site)) return failure('wrong-site', 'the reserve does not name this site');
-  const after = fromDecimal(open.reserve.epsilonAfter.epsilon);
-  if (limits.maxEpsilon !== undefined && after > limits.maxEpsilon) {
-    return failure('limits-exceeded', `this site allows epsilon up to ${limits.maxEpsilon}, the round would bring it to ${after.toFixed(4)}`);
-  }
-  return undefined;
+  const reason = judgeLimits(limits, { reserve: open.reserve, reserveHash: open.hash, delta: plan.budget.delta, log, now });
+  return reason === undefined ? undefined : failure('limits-exceeded', reason);
 }

@@ -6,7 +6,7 @@ import { identityFromSeed, type Identity } from '../shared/crypto/keys.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 
-/** A site's own folder: its key, its settings, its copies of study and ledger, its spend log, its staged updates. */
+/** A site's own folder: its key, its settings, its copies of study and ledger, its staged update. */
 export interface SiteHome {
   readonly folder: string;
   readonly identity: Identity;
@@ -25,7 +25,9 @@ const settingsSchema = z.strictObject({
   /** Absolute path of the site's data folder. */
   data: z.string(),
   backend: z.enum(['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu']),
-  maxEpsilon: z.number().positive().optional(),
+  /** Where the institution keeps limits and spend logs, and this data set's name there. */
+  vault: z.string(),
+  dataset: z.string(),
 });
 export type SiteSettings = z.output<typeof settingsSchema>;
 
@@ -34,7 +36,6 @@ export const siteFiles = (folder: string) => ({
   settings: join(folder, 'site.json'),
   study: join(folder, 'study.json'),
   ledger: join(folder, 'ledger.jsonl'),
-  spend: join(folder, 'spend.jsonl'),
   staged: join(folder, 'staged.bin'),
 });
 

@@ -1,14 +1,22 @@
-import { appendFile, readFile, writeFile } from 'node:fs/promises';
+import { open, readFile, writeFile } from 'node:fs/promises';
+import { utf8 } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
-import { AntiphonError } from '../shared/errors.ts';
-import { emptyLedger, foldLine, type LedgerState } from '../shared/ledger/fold.ts';
-import { hashLine, readLine } from '../shared/ledger/line.ts';
+import { AntiphonError, invariant } from '../shared/errors.ts';
+import type { Identity } from '../shared/crypto/keys.ts';
+import { cosign, witnessKey } from '../shared/ledger/cosignature.ts';
+import { emptyLedger, foldLine, isSigned, type LedgerState } from '../shared/ledger/fold.ts';
+import { isHeadProblem } from '../shared/ledger/head-problem.ts';
+import { readLine } from '../shared/ledger/line.ts';
+import { leafHash } from '../shared/ledger/merkle.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from '../shared/ledger/problem.ts';
+import { formatSignature, parseNote } from '../shared/ledger/signed-note.ts';
 
 /** The site's own verified copy of the ledger: it believes nothing that does not fold, and remembers what it saw. */
 export interface LedgerCopy {
   readonly state: () => LedgerState;
-  /** Lines from index `from` on; lines already known must be the same. The first problem stops everything. */
+  /** The last line: a signed head, where `isSigned(state())`. */
+  readonly lastLine: () => string | undefined;
+  /** Lines from index `from` on; lines already known must be the same, and all of them must still be there. The first problem stops everything. */
   readonly extend: (from: number, lines: readonly string[]) => Promise<LedgerProblem | undefined>;
 }
 
@@ -17,7 +25,7 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
   let state = emptyLedger();
   const fold = (text: string): LedgerProblem | undefined => {
     const line = readLine(text);
-    const next = isLedgerProblem(line) ? line : foldLine({ state, line, hash: hashLine(primitives, text), primitives });
+    const next = isLedgerProblem(line) ? line : foldLine({ state, line, leaf: leafHash(primitives, utf8(text)), primitives });
     if (isLedgerProblem(next)) return next;
     state = next;
     known.push(text);
@@ -30,26 +38,58 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
   if (whole.length < stored.length) await writeFile(path, whole);
   for (const text of whole.split('\n').slice(0, -1)) {
     const problem = fold(text);
-    if (problem !== undefined) throw new AntiphonError('ledger-tampered', `${path}, line ${known.length}: ${problem.message}; restore the file, or remove it to fetch the ledger again (and compare it with another site's)`);
+    if (problem !== undefined) throw new AntiphonError('ledger-tampered', `${path}, line ${known.length + 1}: ${problem.message}; restore the file, or remove it to fetch the ledger again (and compare it with another site's)`);
   }
 
   return {
     state: () => state,
+    lastLine: () => known.at(-1),
     extend: async (from, lines) => {
       if (from > known.length) return ledgerProblem('wrong-index', `expected lines from ${known.length} on, found ${from}`);
+      if (from + lines.length < known.length) {
+        return ledgerProblem('rolled-back', `the coordinator's ledger ends after line ${from + lines.length}, this site has seen ${known.length}: lines were removed, or an older copy was put in place`);
+      }
       const fresh: string[] = [];
       for (const [i, text] of lines.entries()) {
         const seen = known[from + i];
         if (seen !== undefined) {
-          if (seen !== text) return ledgerProblem('broken-link', `line ${from + i} is not the one this site saw before: the ledger was rewritten or forked`);
+          if (seen !== text) return ledgerProblem('forked', `line ${from + i + 1} is not the one this site saw before: the ledger was rewritten or forked`);
           continue;
         }
         const problem = fold(text);
+        if (problem?.code === 'wrong-root') return ledgerProblem('forked', `${problem.message}, as this site saw them: the ledger was rewritten or forked`);
         if (problem !== undefined) return problem;
         fresh.push(`${text}\n`);
       }
-      if (fresh.length > 0) await appendFile(path, fresh.join(''));
+      if (fresh.length > 0) await appendDurably(path, fresh.join(''));
       return undefined;
     },
   };
+}
+
+/** What every act of the site asks first: is the last line it knows a head that the coordinator has signed? */
+export function isBelievable({ state }: LedgerCopy): boolean {
+  return state().length > 0 && isSigned(state());
+}
+
+/** This site's cosignature of the last head it knows, as a signature line of a C2SP note. Durable first: a witness does not forget what it signed. */
+export function cosignLastHead(ledger: LedgerCopy, witness: { readonly primitives: Primitives; readonly identity: Identity; readonly site: string; readonly now: number }): { readonly size: number; readonly cosignature: string } {
+  const { primitives, identity, site, now } = witness;
+  const { plan } = ledger.state();
+  const line = readLine(ledger.lastLine() ?? '');
+  invariant(plan !== undefined && !isLedgerProblem(line) && line.body.type === 'head', 'a signed head to cosign');
+  const note = parseNote(line.body.note);
+  invariant(!isHeadProblem(note), 'a head that the fold has read');
+  const key = witnessKey({ primitives, study: plan.study, site, publicKey: identity.publicKey });
+  return { size: line.index, cosignature: formatSignature(cosign({ primitives, identity, key, text: note.text, time: Math.floor(now / 1000) })) };
+}
+
+async function appendDurably(path: string, text: string): Promise<void> {
+  const file = await open(path, 'a');
+  try {
+    await file.appendFile(text);
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
 }

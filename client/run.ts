@@ -11,11 +11,12 @@ import { failureToError } from './failure-to-error.ts';
 import { LIMITS, type Chunk, type CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { SOFTWARE } from '../shared/protocol/software.ts';
 import { chunkCount, createInbox, createOutbox, hashChunks, openTransfer, sealTransfer, type Inbox, type Outbox } from '../shared/protocol/transfer.ts';
-import type { ResolvedStudy } from '../shared/study/resolve.ts';
+import type { Study } from '../shared/study/schema.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
-import { checkPlan, judgeOffer, type SiteLimits } from './guard.ts';
-import type { LedgerCopy } from './ledger-copy.ts';
+import { checkPlan, judgeOffer } from './guard.ts';
+import { cosignLastHead, isBelievable, type LedgerCopy } from './ledger-copy.ts';
 import type { StagedUpdate } from './staging.ts';
+import type { Vault } from './vault.ts';
 
 /** What a site tells the person who runs it. Nothing of its data. */
 export type SiteEvent =
@@ -28,8 +29,9 @@ export interface SitePorts {
   readonly ledger: LedgerCopy;
   readonly train: (input: { readonly weights: Float32Array; readonly reserve: ReserveEntry }) => Promise<Float32Array>;
   readonly stage: { readonly load: () => Promise<StagedUpdate | undefined>; readonly save: (update: StagedUpdate) => Promise<void>; readonly clear: () => Promise<void> };
-  /** Durable before an update leaves. */
-  readonly logSpend: (reserve: ReserveEntry, reserveHash: string) => Promise<void>;
+  /** Limits and spend log of the data set. */
+  readonly vault: Vault;
+  readonly now: () => number;
   readonly connect: (listener: (event: ConnectionEvent) => void) => Connection;
   readonly emit: (event: SiteEvent) => void;
 }
@@ -37,10 +39,9 @@ export interface SitePorts {
 export interface SiteContext {
   readonly site: string;
   readonly identity: Identity;
-  /** Study hash, hex. */
-  readonly study: string;
-  readonly resolved: ResolvedStudy;
-  readonly limits: SiteLimits;
+  /** Hex. */
+  readonly studyHash: string;
+  readonly study: Study;
 }
 
 /** One offered round on its way through the site. */
@@ -55,7 +56,7 @@ interface Work {
 }
 
 /**
- * The story of a site: connect, follow and verify the ledger, and for each round that is offered: judge it, train it, log the spend,
+ * The story of a site: connect, follow, verify and cosign the ledger, and for each round that is offered: judge it, log the spend, train it,
  * stage the sealed update, send it until it is stored. Ends with the study. Every event is handled whole before the next.
  */
 export async function runSite(context: SiteContext, ports: SitePorts): Promise<void> {
@@ -136,12 +137,17 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     }
   };
 
-  // 2. Believe only a ledger that verifies: hashes, signatures, order, and every epsilon recomputed.
+  // 2. Believe only a ledger that verifies: heads, signatures, order, every epsilon recomputed; and that still holds every line this site has seen.
   const follow = async (from: number, lines: readonly string[]): Promise<void> => {
+    const first = ports.ledger.state().plan === undefined;
     const problem = await ports.ledger.extend(from, lines);
     const { plan } = ports.ledger.state();
-    const planProblem = plan === undefined ? undefined : checkPlan(plan, context.resolved);
-    if (problem === undefined && planProblem === undefined) return;
+    const planProblem = first && plan !== undefined ? checkPlan(plan, context.study) : undefined;
+    if (problem === undefined && planProblem === undefined) {
+      // What it has seen it will never see denied: its word on the head, as a witness.
+      if (isBelievable(ports.ledger)) connection.send({ type: 'cosign', ...cosignLastHead(ports.ledger, { primitives: ports.primitives, identity: context.identity, site: context.site, now: ports.now() }) });
+      return;
+    }
     const message = problem?.message ?? planProblem?.message ?? '';
     connection.send({ type: 'failure', code: 'ledger-invalid', message: message.slice(0, 1000), fatal: true });
     throw new AntiphonError('ledger-tampered', `the coordinator's ledger does not verify: ${message}; this site stops, nothing of its data was sent: ask the study lead`);
@@ -152,17 +158,24 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const reserveHash = toHex(offer.reserve);
     if (staged?.receipt.reserve === reserveHash) return void announce(staged);
     if (work?.reserveHash === reserveHash && work.stage === 'training') return;
-    const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: context.limits });
+    const log = await ports.vault.entries();
+    // Released before, and what was staged is gone: never a second release, and no refund either.
+    if (log.some((entry) => entry.type === 'release' && entry.reserve === reserveHash && entry.site === context.site)) return void connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
+    const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
     const inbox = createInbox(offer.totalBytes);
     const reason = problem ?? (isFailure(inbox) ? inbox : undefined);
     if (reason !== undefined || isFailure(inbox)) {
-      const body = { study: context.study, site: context.site, round: offer.round, reserve: reserveHash, reason: `${reason?.code ?? 'malformed'}: ${reason?.message ?? ''}`.slice(0, 300) };
+      const body = { study: context.studyHash, site: context.site, round: offer.round, reserve: reserveHash, reason: `${reason?.code ?? 'malformed'}: ${reason?.message ?? ''}`.slice(0, 300) };
       connection.send({ type: 'refuse', refusal: signRefusal(ports.primitives, context.identity, body) });
       ports.emit({ type: 'refused', detail: body.reason });
       return;
     }
-    const { open } = ports.ledger.state();
-    invariant(open !== undefined, 'a judged offer has an open reserve');
+    const { open, plan } = ports.ledger.state();
+    invariant(open !== undefined && plan !== undefined, 'a judged offer has an open reserve');
+    // From here the data set counts it as spent, whatever crashes; once, however often it is offered.
+    if (!log.some((entry) => entry.type === 'spend' && entry.reserve === reserveHash && entry.site === context.site)) {
+      await ports.vault.append({ type: 'spend', ...logged(open.reserve, reserveHash), modality: open.reserve.modality, mechanism: open.reserve.mechanism, delta: plan.budget.delta });
+    }
     // A staged update of an older round can no longer be wanted: its round has ended.
     staged = undefined;
     await ports.stage.clear();
@@ -205,14 +218,16 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
       own: roundKeys,
       coordinatorRoundKey,
       siteRoundKey: roundKeys.publicKey,
-      study: fromHex(context.study, 32),
+      study: fromHex(context.studyHash, 32),
       round: reserve.round,
       site: context.site,
       direction,
       chunks: chunkCount(totalBytes),
     });
 
-  // 4. Train; then log the spend, stage the sealed bytes, and only then send: asked again, the same bytes go out.
+  const logged = ({ round }: ReserveEntry, reserve: string) => ({ study: context.studyHash, site: context.site, round, reserve, time: new Date(ports.now()).toISOString() });
+
+  // 4. Train; then log the release, stage the sealed bytes, and only then send: asked again, the same bytes go out.
   const trainAndRelease = async (current: Work, weights: Float32Array): Promise<void> => {
     const { reserve, reserveHash, roundKeys, totalBytes } = current;
     ports.emit({ type: 'training', round: reserve.round, detail: `${fromLedgerMechanism(reserve.mechanism).steps} steps` });
@@ -221,7 +236,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const chunks = sealTransfer(sealOf(current, 'to-coordinator'), floatsToBytes(update));
     const receipt = signReceipt(ports.primitives, context.identity, {
       type: 'receipt',
-      study: context.study,
+      study: context.studyHash,
       site: context.site,
       round: reserve.round,
       reserve: reserveHash,
@@ -229,7 +244,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
       update: toHex(hashChunks(ports.primitives, chunks)),
       software: SOFTWARE,
     });
-    await ports.logSpend(reserve, reserveHash);
+    await ports.vault.append({ type: 'release', ...logged(reserve, reserveHash), update: receipt.update });
     const finished: StagedUpdate = { roundKey: new Uint8Array(roundKeys.publicKey), totalBytes, receipt, chunks };
     await ports.stage.save(finished);
     staged = finished;

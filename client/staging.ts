@@ -1,8 +1,8 @@
-import { open, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { pack, unpack } from 'msgpackr';
 import { z } from 'zod';
 import { AntiphonError } from '../shared/errors.ts';
-import { receiptSchema, type LedgerMechanism } from '../shared/ledger/entry.ts';
+import { receiptSchema } from '../shared/ledger/entry.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 
 const stagedSchema = z.strictObject({
@@ -38,15 +38,4 @@ function unpacked(bytes: Uint8Array): unknown {
 
 export async function clearStaged(path: string): Promise<void> {
   await rm(path, { force: true });
-}
-
-/** The site's own record of what it released, durable before the update leaves. */
-export async function logSpend(path: string, entry: { readonly round: number; readonly reserve: string; readonly mechanism: LedgerMechanism; readonly time: string }): Promise<void> {
-  const file = await open(path, 'a', 0o600);
-  try {
-    await file.appendFile(`${JSON.stringify(entry)}\n`);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
 }

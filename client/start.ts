@@ -5,13 +5,13 @@ import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import type { BackendChoice } from '../shared/platform/backend.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
-import { resolveStudy } from '../shared/study/resolve.ts';
 import { connect } from './connection.ts';
 import { openHome, siteFiles } from './keystore.ts';
 import { openLedgerCopy } from './ledger-copy.ts';
 import { runSite, type SiteEvent } from './run.ts';
-import { clearStaged, loadStaged, logSpend, stageUpdate } from './staging.ts';
+import { clearStaged, loadStaged, stageUpdate } from './staging.ts';
 import { startTrainer, type Trainer } from './trainer.ts';
+import { openVault } from './vault.ts';
 
 export interface StartInput {
   readonly homes: readonly string[];
@@ -40,23 +40,24 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
   async function startSite(folder: string): Promise<void> {
     const { identity, settings, study: studyText } = await openHome(folder);
     const study = studyFromUnknown(JSON.parse(studyText));
-    const resolved = resolveStudy(study);
     const files = siteFiles(folder);
     const choice = backend ?? settings.backend;
     const trainer = trainers.get(choice) ?? startTrainer(choice);
     trainers.set(choice, trainer);
     const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, backend: choice });
     emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}` });
-    const learningRate = resolved.modalities.get(settings.modality)?.learningRate;
-    if (learningRate === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
+    const modality = study.modalities[settings.modality];
+    if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
+    const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;
     await runSite(
-      { site: settings.site, identity, study: settings.study, resolved, limits: { maxEpsilon: settings.maxEpsilon } },
+      { site: settings.site, identity, studyHash: settings.study, study },
       {
         primitives,
         ledger: await openLedgerCopy(files.ledger, primitives),
         train: ({ weights, reserve }) => trainer.train({ site: settings.site, weights, mechanism: fromLedgerMechanism(reserve.mechanism), learningRate }),
         stage: { load: () => loadStaged(files.staged), save: (update) => stageUpdate(files.staged, update), clear: () => clearStaged(files.staged) },
-        logSpend: ({ round, mechanism }, reserve) => logSpend(files.spend, { round, reserve, mechanism, time: new Date().toISOString() }),
+        vault: openVault(settings.vault, settings.dataset),
+        now: Date.now,
         connect: (listener) => {
           const connection = connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener });
           closing.signal.addEventListener('abort', connection.close);

@@ -43,7 +43,7 @@ export function decideEnrolment(input: {
     modality: request.modality,
     key: toHex(siteKey),
     invite: id,
-    patientsDisjoint: request.patientsDisjoint,
+    disjointFrom: request.disjointFrom,
     signature: toHex(request.signature),
   };
   if (!verifyEnrolment(primitives, entry, entry.key)) return failure('bad-signature', 'the enrolment is not signed by the key of this session');

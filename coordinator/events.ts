@@ -1,4 +1,5 @@
 import type { Evaluation } from '../shared/fusion/evaluation.ts';
+import type { AccountantName } from '../shared/privacy/accountant.ts';
 
 /**
  * What happens in a study, as the coordinator tells it: to the terminal, to `metrics.jsonl`, to the report. Nothing here
@@ -17,6 +18,8 @@ export type StudyEvent =
       readonly resumedAfterRound: number;
       readonly protection: 'local-noise' | 'none';
       readonly budget: EpsilonOfDelta;
+      /** Whose number is held against the budget. */
+      readonly accountant: AccountantName;
       readonly modalities: readonly ModalityFacts[];
       readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];
     }
@@ -28,7 +31,7 @@ export type StudyEvent =
       readonly round: number;
       readonly modality: string;
       readonly cohort: readonly string[];
-      readonly epsilonAfter: number;
+      readonly epsilonAfter: number | null;
     }
   | {
       readonly type: 'round-ended';
@@ -39,7 +42,7 @@ export type StudyEvent =
       readonly reason?: string;
       readonly sites: readonly string[];
       readonly seconds: number;
-      readonly epsilonSpent: EpsilonOfDelta;
+      readonly epsilonSpent: Spent;
     }
   | { readonly type: 'evaluated'; readonly time: string; readonly round: number; readonly split: 'selection' | 'test'; readonly evaluation: Evaluation }
   | { readonly type: 'failure'; readonly time: string; readonly site?: string; readonly code: string; readonly message: string }
@@ -49,7 +52,7 @@ export type StudyEvent =
       readonly reason: 'completed' | 'budget-exhausted' | 'interrupted' | 'failed';
       readonly detail: string;
       readonly roundsCommitted: number;
-      readonly epsilonSpent: EpsilonOfDelta;
+      readonly epsilonSpent: Spent;
       readonly seconds: number;
       /** Largest resident set of the coordinator process, MiB. */
       readonly peakMemoryMiB: number;
@@ -59,6 +62,12 @@ export type StudyEvent =
 export interface EpsilonOfDelta {
   readonly epsilon: number | null;
   readonly delta: number;
+}
+
+/** `epsilon` is the binding accountant's of the two. */
+export interface Spent extends EpsilonOfDelta {
+  readonly pld: number | null;
+  readonly rdp: number | null;
 }
 
 export interface ModalityFacts {

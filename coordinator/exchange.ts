@@ -156,6 +156,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       case 'hello':
       case 'enrol':
       case 'ready':
+      case 'cosign':
         refuseMessage(site, failure('out-of-order', `a message of type ${message.type} does not belong into a round`));
     }
   };

@@ -17,8 +17,8 @@ export function planEntry(input: { readonly study: Study; readonly resolved: Res
     privacyUnit: 'patient',
     neighbouringRelation: 'add-or-remove-one',
     trustModel: 'local',
-    budget: { epsilon: toDecimal(resolved.budget.epsilon), delta: toDecimal(resolved.budget.delta) },
-    accountant: { name: 'rdp', orders: 'antiphon-1' },
+    budget: { delta: toDecimal(resolved.budget.delta), epsilon: toDecimal(resolved.budget.epsilon) },
+    accountant: { binding: resolved.accountant.binding, pld: 'antiphon-pld-1', rdpOrder: toDecimal(resolved.accountant.rdpOrder) },
     modalities: Object.fromEntries(
       [...resolved.modalities].map(([name, { mechanism, rounds, sitesDisjoint }]) => [name, { mechanism: toLedgerMechanism(mechanism), rounds, sitesDisjoint }]),
     ),

@@ -3,10 +3,10 @@ import { floatsToBytes, toHex } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
-import { toDecimal } from '../shared/ledger/decimal.ts';
+import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { EndEntry, ReserveEntry } from '../shared/ledger/entry.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
-import { refundedSpend, spent } from '../shared/ledger/spending.ts';
+import { bindingEpsilon, chargesAfter, statedSpending } from '../shared/ledger/spending.ts';
 import { toLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import type { Network } from '../shared/model/network.ts';
 import type { ResolvedStudy } from '../shared/study/resolve.ts';
@@ -17,7 +17,7 @@ import type { Book } from './book.ts';
 import { reserveRound } from './budget.ts';
 import { checkUpdate, updateNormBound } from './check-update.ts';
 import { evaluateModel } from './evaluate.ts';
-import type { EventSink, StudyEvent } from './events.ts';
+import type { EventSink, Spent, StudyEvent } from './events.ts';
 import { conductRound, type AbortSignalLike, type RoundOutcome } from './exchange.ts';
 import { projectHeadUpdate, rememberHeadUpdate } from './head-projection.ts';
 import type { Hub } from './hub.ts';
@@ -76,9 +76,9 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   // 5. The last number: the test part, looked at once.
   if (end.reason === 'completed' || end.reason === 'budget-exhausted') await evaluate(context, ports, { checkpoint, split: 'test' });
   // 6. The ledger is closed, every site gets the whole of it.
-  if (ports.book.state().ended === undefined && end.reason !== 'interrupted') {
-    await ports.book.append({ type: 'end', ...end, epsilonSpent: spentText(ports.book.state()) });
-  }
+  //    A stopped study goes on when it is started again: its sites wait for that.
+  if (end.reason === 'interrupted') return end;
+  if (ports.book.state().ended === undefined) await ports.book.append({ type: 'end', ...end, epsilonSpent: ports.book.state().spent });
   for (const site of ports.hub.ready()) {
     ports.feedLedger(site);
     ports.hub.send(site, { type: 'study-ended', reason: end.reason });
@@ -157,7 +157,7 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
   invariant(open !== undefined, 'a reserved round');
   const { reserve } = open;
   const startedAt = ports.now();
-  ports.emit({ type: 'round-started', time: iso(startedAt), round: reserve.round, modality: reserve.modality, cohort: reserve.sites, epsilonAfter: Number(reserve.epsilonAfter.epsilon) });
+  ports.emit({ type: 'round-started', time: iso(startedAt), round: reserve.round, modality: reserve.modality, cohort: reserve.sites, epsilonAfter: spentForEvent(book.state()).epsilon });
   // dispatch, train (at the sites), collect
   const outcome = await exchange(context, ports, { checkpoint, reserve, reserveHash: open.hash });
   // Stopped inside the round: the reserve stays open, and the next start takes up what the sites have staged.
@@ -230,8 +230,8 @@ async function conclude(
   const { reserve, reserveHash, outcome, startedAt } = round;
   const { verdict } = outcome;
   const refusals = [...outcome.refusals];
-  const refundedTo = refundedSpend(ports.book.state(), refusals.map(({ site }) => site));
-  const epsilonSpent = { epsilon: toDecimal(refundedTo.epsilon), delta: toDecimal(refundedTo.delta) };
+  const ledger = ports.book.state();
+  const epsilonSpent = refusals.length === 0 ? ledger.spent : statedSpending(ledger, chargesAfter(ledger, refusals.map(({ site }) => site)));
   let { checkpoint } = round;
   let delivered: readonly string[] = [];
   if (verdict.type === 'aggregate') {
@@ -303,14 +303,10 @@ async function evaluate(
   ports.emit({ type: 'evaluated', time: iso(ports.now()), round: checkpoint.round, split, evaluation });
 }
 
-function spentText(state: LedgerState): EndEntry['epsilonSpent'] {
-  const { epsilon, delta } = spent(state);
-  return { epsilon: toDecimal(epsilon), delta: toDecimal(delta) };
-}
-
-export function spentForEvent(state: LedgerState): { readonly epsilon: number | null; readonly delta: number } {
-  const { epsilon, delta } = spent(state);
-  return { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta };
+/** JSON has no infinity: null says it. */
+export function spentForEvent({ plan, spent }: LedgerState): Spent {
+  const finite = (epsilon: number): number | null => (Number.isFinite(epsilon) ? epsilon : null);
+  return { epsilon: plan === undefined ? 0 : finite(bindingEpsilon(plan, spent)), delta: fromDecimal(spent.delta), pld: finite(fromDecimal(spent.pld)), rdp: finite(fromDecimal(spent.rdp)) };
 }
 
 function iso(ms: number): string {

@@ -25,13 +25,18 @@ export interface ServerInput {
   /** The site of an enrolled key (hex), or undefined. */
   readonly siteOfKey: (key: string) => EnrolEntry | undefined;
   readonly enrol: (siteKey: Uint8Array, request: Extract<SiteMessage, { type: 'enrol' }>) => Promise<{ readonly study: string } | Failure>;
+  readonly cosigned: (site: string, cosigned: { readonly size: number; readonly cosignature: string }) => Failure | undefined;
+  /** Plain text for anyone who asks, by path: the ledger holds nothing that is not public. */
+  readonly published: ReadonlyMap<string, () => string>;
   readonly report: (problem: Failure, site: string | undefined) => void;
 }
 
 export interface CoordinatorServer extends Hub {
   readonly port: number;
-  /** Sends the ledger's lines that the site has not been sent yet. */
+  /** Sends the ledger's lines that the site has not been sent yet; where there are none, the last one, so that it sees how long the ledger is. */
   readonly feedLedger: (site: string, lines: readonly string[]) => void;
+  /** Resolves when every site has left, or after so long. */
+  readonly left: (ms: number) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -46,8 +51,9 @@ interface Connection {
 /** The socket.io adapter: websocket only, no compression, one event of bytes. Every decision is made elsewhere. */
 export async function startServer(input: ServerInput): Promise<CoordinatorServer> {
   const http = createServer((request, response) => {
-    response.writeHead(request.url === '/health' ? 200 : 404, { 'content-type': 'text/plain' });
-    response.end(request.url === '/health' ? 'ok\n' : 'This is an Antiphon coordinator; sites connect with `antiphon site start`.\n');
+    const content = request.method === 'GET' ? input.published.get(request.url ?? '') : undefined;
+    response.writeHead(content === undefined ? 404 : 200, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+    response.end(content === undefined ? `This is an Antiphon coordinator; sites connect with \`antiphon site start\`. Published: ${[...input.published.keys()].join(' ')}\n` : content());
   });
   const io = new Server(http, { transports: ['websocket'], perMessageDeflate: false, maxHttpBufferSize: LIMITS.frameBytes, serveClient: false });
   const connections = new Map<string, Connection>();
@@ -128,6 +134,11 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
       publish({ type: 'ready', site: enrolled.site, ledgerLength: message.ledgerLength });
       return;
     }
+    if (message.type === 'cosign' && connection.site !== undefined) {
+      const problem = input.cosigned(connection.site, message);
+      if (problem !== undefined) dismiss(socket, problem, session);
+      return;
+    }
     if (connection.site === undefined) return void dismiss(socket, failure('out-of-order', `expected \`ready\` first, found ${message.type}`), session);
     publish({ type: 'message', site: connection.site, message });
   };
@@ -136,6 +147,21 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     const connection = connections.get(site);
     if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealMessage(message));
   };
+
+  const left = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        listeners.delete(check);
+        resolve();
+      };
+      const check = (): void => {
+        if (connections.size === 0) finish();
+      };
+      const timer = setTimeout(finish, ms);
+      listeners.add(check);
+      check();
+    });
 
   await new Promise<void>((resolve, reject) => {
     http.once('error', (error: NodeJS.ErrnoException) => {
@@ -163,11 +189,14 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     feedLedger: (site, lines) => {
       const connection = connections.get(site);
       if (connection === undefined) return;
-      for (let from = connection.ledgerSent; from < lines.length; from += LIMITS.ledgerLines) {
+      let from = Math.max(0, Math.min(connection.ledgerSent, lines.length - 1));
+      do {
         send(site, { type: 'ledger', from, lines: lines.slice(from, from + LIMITS.ledgerLines) });
-      }
+        from += LIMITS.ledgerLines;
+      } while (from < lines.length);
       connection.ledgerSent = Math.max(connection.ledgerSent, lines.length);
     },
+    left,
     close: () => new Promise((resolve) => void io.close(() => {
       resolve();
     })),

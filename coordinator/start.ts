@@ -1,8 +1,10 @@
 import { appendFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { fromHex } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { buildEvaluationSet, checkSeparation } from '../shared/data/evaluation-set.ts';
 import { AntiphonError } from '../shared/errors.ts';
+import { parseJson } from '../shared/json.ts';
 import { canonicalJson } from '../shared/ledger/canonical.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { openBackend, type BackendChoice } from '../shared/platform/backend.ts';
@@ -23,8 +25,11 @@ import { networksOf } from './model-state.ts';
 import { writeReport } from './report/write.ts';
 import { runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
 import { startServer } from './server.ts';
+import { createWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
+
+const FAREWELL_MS = 3000;
 
 export interface CoordinatorOptions {
   readonly study: Study;
@@ -55,7 +60,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const files = runFiles(folder);
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
   const store = await openLedgerFile(files.ledger);
-  const events: StudyEvent[] = [];
+  // Of a study that goes on: the report tells all of it.
+  const events: StudyEvent[] = [...(await readEvents(files.metrics))];
   // An event may come from a socket's callback, where nobody catches: what cannot be recorded stops the study instead.
   const stop = new AbortController();
   signal.addEventListener('abort', () => { stop.abort(); });
@@ -72,8 +78,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     }
   };
   try {
-    const book = openBook({ store, identity, primitives, now: Date.now });
+    const book = await openBook({ store, identity, primitives, now: Date.now });
     await writeFileAtomic(files.study, options.studyYaml);
+    const witnesses = createWitnesses({ primitives, ledger: book });
+    const lines = (texts: readonly string[]): string => texts.map((text) => `${text}\n`).join('');
     const server = await startServer({
       host: options.host,
       port: options.port,
@@ -89,6 +97,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         emit({ type: 'site', time: now(), site: entry.site, modality: entry.modality, state: 'enrolled' });
         return { study: canonicalJson(study) };
       },
+      cosigned: witnesses.receive,
+      published: new Map([
+        ['/health', () => 'ok\n'],
+        ['/ledger.jsonl', () => lines(book.lines())],
+        ['/witnesses.jsonl', () => lines(witnesses.lines())],
+      ]),
       report: (problem, site) => {
         emit({ type: 'failure', time: now(), ...(site === undefined ? {} : { site }), code: problem.code, message: problem.message });
       },
@@ -121,22 +135,24 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       });
       emit({ type: 'listening', time: now(), url, coordinatorKey: Buffer.from(identity.publicKey).toString('hex') });
       const end = await running;
-      const rounds = events.filter((event) => event.type === 'round-ended' && event.outcome === 'committed').length;
       emit({
         type: 'ended',
         time: now(),
         reason: end.reason,
         detail: end.detail,
-        roundsCommitted: rounds,
+        roundsCommitted: book.state().committedRounds,
         epsilonSpent: spentForEvent(book.state()),
         seconds: (Date.now() - startedAt) / 1000,
         peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
       });
       if (unrecorded !== undefined) throw unrecorded;
       await writeReport(files.report, events, options.studyYaml);
+      // Sites that were told the end say their last word on the ledger and leave by themselves.
+      if (end.reason !== 'interrupted') await server.left(FAREWELL_MS);
       return end;
     } finally {
       await server.close();
+      await writeFileAtomic(files.witnesses, lines(witnesses.lines()));
     }
   } finally {
     await store.close();
@@ -149,6 +165,15 @@ function appendLine(path: string, text: string): void {
   } catch (error) {
     throw new AntiphonError('storage-failed', `could not append to ${path}: ${error instanceof Error ? error.message : String(error)}; free space or fix the permissions, then start again with the same folder`, { cause: error });
   }
+}
+
+/** What was told before; a line that a crash cut short is left out. */
+async function readEvents(path: string): Promise<readonly StudyEvent[]> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  return text.split('\n').flatMap((line) => {
+    const event = parseJson(line);
+    return typeof event === 'object' && event !== null && 'type' in event ? [event as StudyEvent] : [];
+  });
 }
 
 function now(): string {
@@ -183,6 +208,7 @@ function startedEvent({ study, resolved, studyHash: hash, networks }: StudyConte
     software: SOFTWARE,
     rounds: study.schedule.rounds,
     protection: study.privacy.protection,
+    accountant: resolved.accountant.binding,
     budget: { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta },
     modalities: [...resolved.modalities].map(([modality, { mechanism, rounds }]) => ({
       modality,

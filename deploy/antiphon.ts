@@ -8,8 +8,9 @@ import { siteCommand } from '../client/cli.ts';
 import { coordinatorCommand } from '../coordinator/cli.ts';
 import { AntiphonError, EXIT_CODES } from '../shared/errors.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
+import { countOption, numberOption, positiveOption } from '../shared/options.ts';
 import { parseStudy } from '../shared/study/parse.ts';
-import { auditExitCode, auditFile, auditJson, formatAudit } from './audit.ts';
+import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { simulate } from './simulate.ts';
@@ -45,16 +46,6 @@ interface SimulateOptions {
   readonly backend: BackendChoice;
   readonly json?: boolean;
 }
-
-function number(what: string, accept: (value: number) => boolean): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() === '' || !accept(value)) throw new AntiphonError('usage', `expected ${what}, found "${text}"`);
-    return value;
-  };
-}
-const positive = number('a positive number', (value) => value > 0 && Number.isFinite(value));
-const count = number('a positive whole number', (value) => Number.isInteger(value) && value > 0);
 
 async function runSimulation(options: SimulateOptions): Promise<void> {
   const path = options.study ?? studyFile('synthetic');
@@ -95,13 +86,13 @@ program
   .option('--study <file>', 'the study file (default: the embedded synthetic study)')
   .option('--data <folder>', "folder with the records that the study file names (default: the embedded study's, written to the run's folder)")
   .option('--out <folder>', "the run's folder (default: antiphon-runs/NAME-TIME)")
-  .option('--sites <number>', 'sites per modality, instead of those of the study file', count)
-  .option('--rounds <number>', 'rounds of the schedule', count)
-  .option('--epsilon <number>', 'privacy budget; the noise is calibrated for it', positive)
-  .option('--delta <number>', 'its delta', positive)
-  .option('--noise-multiplier <number>', 'noise standard deviation / clip norm, instead of calibrating', positive)
+  .option('--sites <number>', 'sites per modality, instead of those of the study file', countOption)
+  .option('--rounds <number>', 'rounds of the schedule', countOption)
+  .option('--epsilon <number>', 'privacy budget; the noise is calibrated for it', positiveOption)
+  .option('--delta <number>', 'its delta', positiveOption)
+  .option('--noise-multiplier <number>', 'noise standard deviation / clip norm, instead of calibrating', positiveOption)
   .option('--no-privacy', 'neither clip nor noise; for comparison only, and said in every output')
-  .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', number('a whole number', Number.isInteger))
+  .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', numberOption('a whole number', Number.isInteger))
   .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
   .option('--json', 'print the result as one JSON object on the last line')
   .action(runSimulation);
@@ -109,16 +100,7 @@ program
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 
-program
-  .command('audit')
-  .description('verify a ledger offline: hashes, signatures, order, and epsilon from the entries alone')
-  .argument('<file>', 'ledger.jsonl')
-  .option('--json', 'print one JSON object')
-  .action(async (file: string, options: { json?: boolean }) => {
-    const report = await auditFile(file);
-    write(`${options.json === true ? JSON.stringify(auditJson(report)) : formatAudit(report, { color })}\n`);
-    process.exitCode = auditExitCode(report);
-  });
+program.addCommand(auditCommand({ color, write }));
 
 program
   .command('init')

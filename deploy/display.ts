@@ -91,7 +91,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
         live?.clear();
         if (test !== undefined) print(resultTable(test, color));
         print(`${event.reason}: ${event.detail}`);
-        print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
+        print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
         if (started !== undefined) print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);
     }
@@ -105,8 +105,11 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
 }
 
 export function epsilonText(value: EpsilonOfDelta | undefined): string {
-  if (value === undefined) return '0';
-  return value.epsilon === null ? 'infinity' : String(Number(value.epsilon.toFixed(3)));
+  return value === undefined ? '0' : figure(value.epsilon);
+}
+
+function figure(epsilon: number | null): string {
+  return epsilon === null ? 'infinity' : String(Number(epsilon.toFixed(3)));
 }
 
 function privacyText({ protection, budget }: Started): string {
@@ -118,8 +121,13 @@ function accuracies(evaluation: Evaluation): string {
   return [...parts, `fused ${(100 * evaluation.fused.hybrid.accuracy).toFixed(1)} %`].join(' · ');
 }
 
+/** Few lines, and no colour where none is wanted. */
+export function tableStyle(color: boolean): NonNullable<Table.TableConstructorOptions['style']> {
+  return { compact: true, ...(color ? {} : { head: [], border: [] }) };
+}
+
 function resultTable(test: Evaluation, color: boolean): string {
-  const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: color ? {} : { head: [], border: [] } });
+  const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: tableStyle(color) });
   const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
   for (const [name, metrics] of Object.entries(test.perModality)) table.push(row(`${name} alone (${metrics.samples})`, metrics));
   for (const [rule, metrics] of Object.entries(test.fused)) table.push(row(rule === 'hybrid' ? "hybrid (the study's rule)" : rule, metrics));
@@ -143,6 +151,7 @@ export function summaryJson(events: readonly StudyEvent[]): Record<string, unkno
     rounds: ended?.roundsCommitted ?? 0,
     epsilon: ended?.epsilonSpent.epsilon ?? null,
     delta: ended?.epsilonSpent.delta ?? null,
+    accountants: { binding: started?.accountant, pld: ended?.epsilonSpent.pld ?? null, rdp: ended?.epsilonSpent.rdp ?? null },
     accuracy: pick((m) => m.accuracy),
     ece10: pick((m) => m.ece10),
     ece15: pick((m) => m.ece15),

@@ -8,6 +8,7 @@ import { enrolSite } from '../client/enrol.ts';
 import type { EventSink, StudyEvent } from '../coordinator/events.ts';
 import { issueInvite } from '../coordinator/invite.ts';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
+import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import type { BackendChoice } from '../shared/platform/backend.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import type { Study } from '../shared/study/schema.ts';
@@ -62,8 +63,9 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
       const home = join(folder, 'sites', name);
       homes.push(home);
       const invite = await issueInvite({ folder, study, site: name, hours: 1, url: undefined });
-      const patientsDisjoint = study.modalities[modality]?.sitesDisjoint === true;
-      await Promise.race([enrolSite({ invite, home, data: resolve(data), backend: input.backend, maxEpsilon: undefined, patientsDisjoint }), coordinator.failed]);
+      const disjointFrom = study.modalities[modality]?.sitesDisjoint === true ? [EVERY_OTHER_SITE] : [];
+      // A vault of the simulation's own: made-up institutions have no other studies.
+      await Promise.race([enrolSite({ invite, home, data: resolve(data), backend: input.backend, disjointFrom, vault: home, dataset: 'spend', limits: undefined }), coordinator.failed]);
     }
     // 3. antiphon site start: one process per site as long as memory allows
     const groups = groupByMemory(homes);

@@ -3,7 +3,7 @@ import type { StudyEvent } from '../events.ts';
 /** The numbers behind the page's charts; null where a series has no point. */
 export interface Charts {
   readonly accuracy: { readonly rounds: readonly number[]; readonly series: readonly { readonly name: string; readonly values: readonly (number | null)[] }[] };
-  readonly epsilon: { readonly rounds: readonly number[]; readonly spent: readonly (number | null)[]; readonly budget: number | null };
+  readonly epsilon: { readonly rounds: readonly number[]; readonly pld: readonly (number | null)[]; readonly rdp: readonly (number | null)[]; readonly budget: number | null };
   readonly reliability: { readonly confidence: readonly number[]; readonly accuracy: readonly (number | null)[] } | null;
 }
 
@@ -23,13 +23,13 @@ export function chartsOf(events: readonly StudyEvent[]): Charts {
         ...names.map((name) => ({ name, values: selection.map(({ evaluation }) => evaluation.perModality[name]?.accuracy ?? null) })),
       ],
     },
-    epsilon: { rounds: rounds.map(({ round }) => round), spent: rounds.map(({ epsilonSpent }) => epsilonSpent.epsilon), budget: started?.budget.epsilon ?? null },
+    epsilon: { rounds: rounds.map(({ round }) => round), pld: rounds.map(({ epsilonSpent }) => epsilonSpent.pld), rdp: rounds.map(({ epsilonSpent }) => epsilonSpent.rdp), budget: started?.budget.epsilon ?? null },
     reliability: bins === undefined ? null : { confidence: bins.map((_, i) => (i + 0.5) / bins.length), accuracy: bins.map(({ count, accuracy }) => (count === 0 ? null : accuracy)) },
   };
 }
 
-/** Runs in the page, on `charts` and uPlot. */
-export const chartScript = `
+/** Runs in a page with uPlot: `draw(id, x, series, options)`. */
+export const drawScript = `
 const dark = matchMedia('(prefers-color-scheme: dark)').matches;
 const ink = dark ? '#c9d1d9' : '#3d4451', line = dark ? '#30363d' : '#e5e7eb';
 const palette = dark ? ['#7aa2f7', '#e0af68', '#9ece6a', '#f7768e', '#bb9af7', '#7dcfff'] : ['#1d4ed8', '#b45309', '#15803d', '#be123c', '#7e22ce', '#0e7490'];
@@ -44,10 +44,14 @@ function draw(id, x, series, options) {
     [x, ...series.map((s) => s.values)], place);
   addEventListener('resize', () => plot.setSize(size()));
 }
+`;
+
+/** Runs behind it, on `charts`. */
+export const chartScript = `
 const share = (u, ticks) => ticks.map((t) => Math.round(100 * t) + ' %');
 draw('accuracy', charts.accuracy.rounds, charts.accuracy.series, { x: 'round', range: [0, 1], format: share });
-const epsilon = charts.epsilon, finite = epsilon.spent.every((e) => e !== null);
-if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent', values: epsilon.spent }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
+const epsilon = charts.epsilon, finite = epsilon.pld.every((e) => e !== null);
+if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent (PLD)', values: epsilon.pld }, { name: 'spent (RDP)', values: epsilon.rdp }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
 else document.getElementById('epsilon').textContent = 'Infinite: no privacy.';
 if (charts.reliability) draw('reliability', charts.reliability.confidence, [{ name: 'accuracy', values: charts.reliability.accuracy }, { name: 'perfectly calibrated', values: charts.reliability.confidence, dash: [6, 4] }], { x: 'confidence', range: [0, 1], format: share });
 `;

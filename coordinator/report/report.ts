@@ -1,15 +1,15 @@
 import type { Evaluation, FusionRule, Metrics } from '../../shared/fusion/evaluation.ts';
 import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
-import { escapeHtml, percent, scriptJson, table } from './html.ts';
-import { STYLE } from './style.ts';
+import { escapeHtml, percent, table } from './html.ts';
+import { renderPage, type PlotLibrary } from './page.ts';
 
 type Of<T extends StudyEvent['type']> = Extract<StudyEvent, { type: T }>;
 
 export interface ReportInput {
   readonly events: readonly StudyEvent[];
   readonly studyYaml: string;
-  readonly plotLibrary: { readonly script: string; readonly style: string };
+  readonly plotLibrary: PlotLibrary;
 }
 
 const RULE_NAMES: Record<FusionRule, string> = {
@@ -41,12 +41,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
     `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backend ?? '')}</footer>`,
   ].join('\n');
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(title)} - Antiphon</title><style>${plotLibrary.style}${STYLE}</style></head>
-<body><main>${body}</main>
-<script>${plotLibrary.script}</script><script>const charts = ${scriptJson(chartsOf(events))};${chartScript}</script></body></html>
-`;
+  return renderPage({ title, body, charts: chartsOf(events), script: chartScript, plotLibrary });
 }
 
 function banner(started: Of<'started'> | undefined): string {

@@ -11,6 +11,8 @@ import type { RoundKeyStore } from '../run.ts';
 /** The files of a study's run, all in one folder. */
 export const runFiles = (folder: string) => ({
   ledger: join(folder, 'ledger.jsonl'),
+  /** The sites' cosignatures of its heads. */
+  witnesses: join(folder, 'witnesses.jsonl'),
   metrics: join(folder, 'metrics.jsonl'),
   report: join(folder, 'report.html'),
   study: join(folder, 'study.yaml'),

@@ -24,7 +24,8 @@ export const mechanismSchema = z.discriminatedUnion('protection', [
 ]);
 export type LedgerMechanism = z.output<typeof mechanismSchema>;
 
-const spent = z.strictObject({ epsilon: decimal, delta: decimal });
+/** The worst-off patient's epsilon by both accountants at one delta, rounded up to the sixth decimal. */
+const spent = z.strictObject({ delta: decimal, pld: decimal, rdp: decimal });
 
 export const planSchema = z.strictObject({
   type: z.literal('plan'),
@@ -35,8 +36,9 @@ export const planSchema = z.strictObject({
   neighbouringRelation: z.literal('add-or-remove-one'),
   trustModel: z.literal('local'),
   /** Infinity without privacy. */
-  budget: spent,
-  accountant: z.strictObject({ name: z.literal('rdp'), orders: z.literal('antiphon-1') }),
+  budget: z.strictObject({ delta: decimal, epsilon: decimal }),
+  /** `binding` is held against the budget; `rdpOrder` is fixed here so that RDP is a filter whatever happens later. */
+  accountant: z.strictObject({ binding: z.enum(['pld', 'rdp']), pld: z.literal('antiphon-pld-1'), rdpOrder: decimal }),
   modalities: z.record(z.string(), z.strictObject({ mechanism: mechanismSchema, rounds: natural, sitesDisjoint: z.boolean() })),
   sites: z.array(z.strictObject({ name: z.string(), modality: z.string(), patients: natural })),
   order: z.array(z.string()),
@@ -52,8 +54,8 @@ export const enrolSchema = z.strictObject({
   key: publicKey,
   /** SHA-256 of the one-time invite secret: an invite is used up when its hash stands here. */
   invite: hash,
-  /** The site's signed statement that no patient of its data is at another site of this modality. */
-  patientsDisjoint: z.boolean(),
+  /** The site's signed statement: no patient of its data is at these other sites of its modality; `*` stands for all of them. */
+  disjointFrom: z.array(z.string().min(1).max(64)).max(5000),
   signature,
 });
 
@@ -75,7 +77,7 @@ export const receiptSchema = z.strictObject({
   study: hash,
   site: z.string(),
   round: natural,
-  /** Hash of the RESERVE line. */
+  /** Leaf hash of the RESERVE line. */
   reserve: hash,
   mechanism: mechanismSchema,
   /** SHA-256 over the sealed update's bytes, chunks in order. */
@@ -130,6 +132,9 @@ export const endSchema = z.strictObject({
   epsilonSpent: spent,
 });
 
+/** Closes every append: the coordinator's signed head (C2SP note, shared/spec/heads.md) over all lines before this one. */
+export const headSchema = z.strictObject({ type: z.literal('head'), note: z.string().max(4096) });
+
 export const entryBodySchema = z.discriminatedUnion('type', [
   planSchema,
   enrolSchema,
@@ -139,6 +144,7 @@ export const entryBodySchema = z.discriminatedUnion('type', [
   abortSchema,
   disclosureSchema,
   endSchema,
+  headSchema,
 ]);
 export type EntryBody = z.output<typeof entryBodySchema>;
 export type PlanEntry = z.output<typeof planSchema>;
@@ -149,19 +155,16 @@ export type CommitEntry = z.output<typeof commitSchema>;
 export type AbortEntry = z.output<typeof abortSchema>;
 export type DisclosureEntry = z.output<typeof disclosureSchema>;
 export type EndEntry = z.output<typeof endSchema>;
+export type HeadEntry = z.output<typeof headSchema>;
 export type Refusal = z.output<typeof refusalSchema>;
 export type EpsilonSpentText = z.output<typeof spent>;
 
-/** One line of `ledger.jsonl`: RFC 8785 canonical JSON of this object, then "\n". */
+/** One line of `ledger.jsonl`, a leaf of the Merkle tree: RFC 8785 canonical JSON of this object, then "\n". */
 export const lineSchema = z.strictObject({
   antiphon: z.literal(1),
   index: natural,
-  /** SHA-256 of the previous line's bytes (without "\n"); 64 zeros for index 0. */
-  previous: hash,
   /** Coordinator's clock, RFC 3339 UTC with milliseconds; informative. */
   time: z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/),
   body: entryBodySchema,
-  /** Coordinator's Ed25519 (domain `ledger-line`) over the canonical JSON of this object without `signature`. */
-  signature,
 });
 export type LedgerLine = z.output<typeof lineSchema>;

@@ -1,18 +1,21 @@
+import { equalBytes, fromHex, toHex } from '../bytes.ts';
 import type { Primitives } from '../crypto/primitives.ts';
-import type { EpsilonSpent } from '../privacy/event.ts';
+import { agrees } from '../privacy/accountant.ts';
 import { modalityOfRound } from '../study/schedule.ts';
 import { canonicalJson } from './canonical.ts';
-import { fromDecimal, toDecimal } from './decimal.ts';
-import type { AbortEntry, CommitEntry, EndEntry, EnrolEntry, EpsilonSpentText, LedgerLine, PlanEntry, ReceiptEntry, Refusal, ReserveEntry } from './entry.ts';
-import { FIRST_PREVIOUS, verifyLineSignature } from './line.ts';
+import { openCheckpoint, originOf } from './checkpoint.ts';
+import { fromDecimal } from './decimal.ts';
+import type { AbortEntry, CommitEntry, EndEntry, EnrolEntry, EpsilonSpentText, HeadEntry, LedgerLine, PlanEntry, ReceiptEntry, Refusal, ReserveEntry } from './entry.ts';
+import { isHeadProblem } from './head-problem.ts';
+import { EMPTY_FRONTIER, extendFrontier, rootOf, type Frontier } from './merkle.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
-import { chargesAfter, epsilonIfReserved, refundedSpend, spent, type ChargedSteps } from './spending.ts';
+import { bindingEpsilon, chargesAfter, chargesIfReserved, NOTHING_SPENT, pldOfCharges, rdpOfCharges, statedSpending, type ChargedSteps } from './spending.ts';
 import { verifyEnrolment, verifyReceipt, verifyRefusal } from './statements.ts';
 
 /** A reserved round that has neither committed nor aborted. */
 export interface OpenRound {
   readonly reserve: ReserveEntry;
-  /** Hash of the RESERVE line. */
+  /** Leaf hash of the RESERVE line. */
   readonly hash: string;
   readonly receipts: ReadonlyMap<string, ReceiptEntry>;
 }
@@ -20,65 +23,104 @@ export interface OpenRound {
 /** What a ledger says, line by line. The coordinator's state is this fold; sites and auditors check with the same one. */
 export interface LedgerState {
   readonly length: number;
-  /** Hash of the last line. */
-  readonly head: string;
+  /** Lines up to and with the last signed head; what comes after it is not believed yet. */
+  readonly signedLength: number;
+  readonly tree: Frontier;
   readonly plan: PlanEntry | undefined;
   readonly sites: ReadonlyMap<string, EnrolEntry>;
   readonly lastRound: number;
   readonly lastCommittedRound: number;
+  readonly committedRounds: number;
   /** Ended rounds only; refunded sites are not in it. */
   readonly charged: ChargedSteps;
+  /** As the last entry that speaks of it says; the fold has checked it. */
+  readonly spent: EpsilonSpentText;
   readonly open: OpenRound | undefined;
   readonly ended: EndEntry | undefined;
 }
 
 export function emptyLedger(): LedgerState {
-  return { length: 0, head: FIRST_PREVIOUS, plan: undefined, sites: new Map(), lastRound: 0, lastCommittedRound: 0, charged: new Map(), open: undefined, ended: undefined };
+  return {
+    length: 0,
+    signedLength: 0,
+    tree: EMPTY_FRONTIER,
+    plan: undefined,
+    sites: new Map(),
+    lastRound: 0,
+    lastCommittedRound: 0,
+    committedRounds: 0,
+    charged: new Map(),
+    spent: NOTHING_SPENT,
+    open: undefined,
+    ended: undefined,
+  };
+}
+
+/** Is everything the state says signed by the coordinator? Nothing may be done on the word of a line that is not. */
+export function isSigned({ length, signedLength }: LedgerState): boolean {
+  return length === signedLength;
 }
 
 export interface FoldInput {
   readonly state: LedgerState;
   readonly line: LedgerLine;
-  /** SHA-256 of the line's bytes. */
-  readonly hash: string;
+  /** Merkle leaf hash of the line's bytes. */
+  readonly leaf: Uint8Array;
   readonly primitives: Primitives;
+  /**
+   * Is PLD recomputed at this RESERVE? Default: always. A reader of a long ledger may leave some out (RDP never is): epsilon only grows with the charges, so that a number between two
+   * recomputed ones lies between them.
+   */
+  readonly recomputePld?: (round: number) => boolean;
 }
 
 /** The state after one more line, or the first rule it breaks. Pure; the rules are those of shared/spec/ledger.md. */
 export function foldLine(input: FoldInput): LedgerState | LedgerProblem {
-  const { state, line, hash, primitives } = input;
+  const { state, line, leaf, primitives } = input;
   const { body } = line;
   if (line.index !== state.length) return ledgerProblem('wrong-index', `expected line ${state.length}, found index ${line.index}`);
-  if (line.previous !== state.head) return ledgerProblem('broken-link', `expected the hash of line ${state.length - 1} (${state.head.slice(0, 16)}...), found ${line.previous.slice(0, 16)}...`);
   const plan = state.plan ?? (body.type === 'plan' ? body : undefined);
   if (plan === undefined) return ledgerProblem('no-plan', `expected the PLAN first, found ${body.type}`);
-  if (!verifyLineSignature(primitives, line, plan.coordinatorKey)) return ledgerProblem('bad-signature', "the line is not signed by the plan's coordinator");
-  if (state.ended !== undefined) return ledgerProblem('after-end', `expected nothing after END, found ${body.type}`);
+  if (state.ended !== undefined && body.type !== 'head') return ledgerProblem('after-end', `expected nothing after END, found ${body.type}`);
 
   const next = foldBody(input, plan);
-  return isLedgerProblem(next) ? next : { ...next, length: state.length + 1, head: hash };
+  if (isLedgerProblem(next)) return next;
+  const length = state.length + 1;
+  return { ...next, length, signedLength: body.type === 'head' ? length : state.signedLength, tree: extendFrontier(primitives, state.tree, leaf) };
 }
 
-function foldBody({ state, line, hash, primitives }: FoldInput, plan: PlanEntry): LedgerState | LedgerProblem {
+function foldBody({ state, line, leaf, primitives, recomputePld }: FoldInput, plan: PlanEntry): LedgerState | LedgerProblem {
   const { body } = line;
   switch (body.type) {
     case 'plan':
-      return state.plan === undefined ? { ...state, plan: body } : ledgerProblem('second-plan', 'expected one PLAN, found another');
+      return state.plan === undefined ? { ...state, plan: body, spent: { ...NOTHING_SPENT, delta: body.budget.delta } } : ledgerProblem('second-plan', 'expected one PLAN, found another');
     case 'disclosure':
       return state;
     case 'enrol':
       return foldEnrol(state, plan, body, primitives);
     case 'reserve':
-      return foldReserve(state, plan, body, hash);
+      return foldReserve(state, plan, body, { hash: toHex(leaf), recomputePld: recomputePld === undefined || recomputePld(body.round) });
     case 'receipt':
       return foldReceipt(state, plan, body, primitives);
     case 'commit':
     case 'abort':
       return foldOutcome(state, plan, body, primitives);
+    case 'head':
+      return foldHead(state, plan, body, primitives);
     case 'end':
       if (state.open !== undefined) return ledgerProblem('round-open', `round ${state.open.reserve.round} has neither committed nor aborted`);
-      return sameEpsilon(body.epsilonSpent, spent(state), 'epsilonSpent') ?? { ...state, ended: body };
+      return sameText(body.epsilonSpent, state.spent, 'epsilonSpent') ?? { ...state, ended: body };
   }
+}
+
+/** The coordinator's signature under exactly the lines before this one. */
+function foldHead(state: LedgerState, plan: PlanEntry, { note }: HeadEntry, primitives: Primitives): LedgerState | LedgerProblem {
+  const opened = openCheckpoint({ primitives, note, origin: originOf(plan.study), publicKey: fromHex(plan.coordinatorKey, 32) });
+  if (isHeadProblem(opened)) return ledgerProblem('bad-head', opened.message);
+  const { checkpoint: head } = opened;
+  if (head.size !== state.length) return ledgerProblem('wrong-root', `the head signs ${head.size} lines, found ${state.length} before it`);
+  if (!equalBytes(head.root, rootOf(primitives, state.tree))) return ledgerProblem('wrong-root', `the head signs other lines than the ${state.length} before it: one was changed, removed, added or moved`);
+  return state;
 }
 
 function foldEnrol(state: LedgerState, plan: PlanEntry, entry: EnrolEntry, primitives: Primitives): LedgerState | LedgerProblem {
@@ -93,7 +135,7 @@ function foldEnrol(state: LedgerState, plan: PlanEntry, entry: EnrolEntry, primi
   return { ...state, sites: new Map([...state.sites, [entry.site, entry]]) };
 }
 
-function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, hash: string): LedgerState | LedgerProblem {
+function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, { hash, recomputePld }: { readonly hash: string; readonly recomputePld: boolean }): LedgerState | LedgerProblem {
   if (state.open !== undefined) return ledgerProblem('round-open', `expected the end of round ${state.open.reserve.round}, found another RESERVE`);
   if (entry.round !== state.lastRound + 1) return ledgerProblem('wrong-round', `expected round ${state.lastRound + 1}, found ${entry.round}`);
   const modality = modalityOfRound(plan.order, entry.round);
@@ -102,11 +144,11 @@ function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, h
   if (outsider !== undefined) return ledgerProblem('wrong-cohort', `"${outsider}" is not an enrolled site of ${modality}, or is named twice`);
   const planned = plan.modalities[modality];
   if (planned === undefined || canonicalJson(planned.mechanism) !== canonicalJson(entry.mechanism)) return ledgerProblem('wrong-mechanism', `the mechanism is not the plan's for ${modality}`);
-  const after = epsilonIfReserved(state, entry);
-  const problem = sameEpsilon(entry.epsilonBefore, spent(state), 'epsilonBefore') ?? sameEpsilon(entry.epsilonAfter, after, 'epsilonAfter');
+  const problem = sameText(entry.epsilonBefore, state.spent, 'epsilonBefore') ?? sameEpsilon(entry.epsilonAfter, state, { charged: chargesIfReserved(state, entry), recomputePld });
   if (problem !== undefined) return problem;
-  if (after.epsilon > fromDecimal(plan.budget.epsilon)) return ledgerProblem('budget-exceeded', `round ${entry.round} brings epsilon to ${toDecimal(after.epsilon)}, above the budget of ${plan.budget.epsilon}`);
-  return { ...state, lastRound: entry.round, open: { reserve: entry, hash, receipts: new Map() } };
+  const after = bindingEpsilon(plan, entry.epsilonAfter);
+  if (!(after <= fromDecimal(plan.budget.epsilon))) return ledgerProblem('budget-exceeded', `round ${entry.round} brings epsilon to ${after}, above the budget of ${plan.budget.epsilon}`);
+  return { ...state, lastRound: entry.round, spent: entry.epsilonAfter, open: { reserve: entry, hash, receipts: new Map() } };
 }
 
 function foldReceipt(state: LedgerState, plan: PlanEntry, entry: ReceiptEntry, primitives: Primitives): LedgerState | LedgerProblem {
@@ -134,10 +176,11 @@ function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | A
     if (missing !== undefined) return ledgerProblem('missing-receipt', `round ${entry.round} combines "${missing}" without its receipt, or twice`);
   }
   const refused = entry.refusals.map(({ site }) => site);
-  const problem = sameEpsilon(entry.epsilonSpent, refundedSpend(state, refused), 'epsilonSpent');
-  if (problem !== undefined) return problem;
   const charged = chargesAfter(state, refused);
-  return { ...state, charged, open: undefined, lastCommittedRound: entry.type === 'commit' ? entry.round : state.lastCommittedRound };
+  const problem = refused.length === 0 ? sameText(entry.epsilonSpent, state.spent, 'epsilonSpent') : sameEpsilon(entry.epsilonSpent, state, { charged, recomputePld: true });
+  if (problem !== undefined) return problem;
+  const ended: LedgerState = { ...state, charged, spent: entry.epsilonSpent, open: undefined };
+  return entry.type === 'abort' ? ended : { ...ended, lastCommittedRound: entry.round, committedRounds: state.committedRounds + 1 };
 }
 
 function judgeRefusal(input: { readonly refusal: Refusal; readonly open: OpenRound; readonly state: LedgerState; readonly plan: PlanEntry; readonly primitives: Primitives }): LedgerProblem | undefined {
@@ -151,8 +194,14 @@ function judgeRefusal(input: { readonly refusal: Refusal; readonly open: OpenRou
   return undefined;
 }
 
-function sameEpsilon(found: EpsilonSpentText, expected: EpsilonSpent, field: string): LedgerProblem | undefined {
-  if (found.epsilon === toDecimal(expected.epsilon) && found.delta === toDecimal(expected.delta)) return undefined;
-  return ledgerProblem('wrong-epsilon', `${field}: the entries add up to epsilon ${toDecimal(expected.epsilon)} at delta ${toDecimal(expected.delta)}, found ${found.epsilon} at ${found.delta}`);
+function sameText(found: EpsilonSpentText, expected: EpsilonSpentText, field: string): LedgerProblem | undefined {
+  if (found.pld === expected.pld && found.rdp === expected.rdp && found.delta === expected.delta) return undefined;
+  return ledgerProblem('wrong-epsilon', `${field}: expected PLD ${expected.pld}, RDP ${expected.rdp} at delta ${expected.delta} as stated before, found ${found.pld}, ${found.rdp} at ${found.delta}`);
 }
 
+function sameEpsilon(found: EpsilonSpentText, state: LedgerState, { charged, recomputePld }: { readonly charged: ChargedSteps; readonly recomputePld: boolean }): LedgerProblem | undefined {
+  const pldAgrees = recomputePld ? agrees(fromDecimal(found.pld), pldOfCharges(state, charged)) : fromDecimal(found.pld) >= fromDecimal(state.spent.pld);
+  if (pldAgrees && agrees(fromDecimal(found.rdp), rdpOfCharges(state, charged)) && found.delta === state.plan?.budget.delta) return undefined;
+  const expected = statedSpending(state, charged);
+  return ledgerProblem('wrong-epsilon', `the entries add up to epsilon ${expected.pld} (PLD) and ${expected.rdp} (RDP) at delta ${expected.delta}, found ${found.pld} and ${found.rdp} at ${found.delta}`);
+}

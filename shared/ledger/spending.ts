@@ -1,23 +1,39 @@
-import { globalEpsilon, type SiteHistory } from '../privacy/composition.ts';
-import type { EpsilonSpent } from '../privacy/event.ts';
+import { roundedUp, worstPld, worstRdp } from '../privacy/accountant.ts';
+import { worstCliques, type Clique, type SiteHistory } from '../privacy/composition.ts';
+import { maximalCliques } from '../privacy/overlap.ts';
 import { eventOf } from '../study/resolve.ts';
-import { fromDecimal } from './decimal.ts';
+import { fromDecimal, toDecimal } from './decimal.ts';
+import type { EnrolEntry, EpsilonSpentText, PlanEntry } from './entry.ts';
 import type { LedgerState } from './fold.ts';
 import { fromLedgerMechanism } from './mechanism.ts';
 
 /** Steps charged to each site, by name: with the PLAN's mechanism of its modality, the whole spending history. */
 export type ChargedSteps = ReadonlyMap<string, number>;
 
-/** Modalities whose sites compose in parallel: the plan says disjoint AND every enrolled site of it has signed so. */
-export function parallelModalities(state: LedgerState): ReadonlySet<string> {
-  const { plan } = state;
-  if (plan === undefined) return new Set();
-  const names = Object.entries(plan.modalities).filter(([, { sitesDisjoint }]) => sitesDisjoint).map(([name]) => name);
-  return new Set(names.filter((name) => [...state.sites.values()].every((site) => site.modality !== name || site.patientsDisjoint)));
+export const EVERY_OTHER_SITE = '*';
+
+/** By modality: sets of sites that one patient may all be at. Known until another site enrols. */
+const cliquesOfEnrolled = new WeakMap<ReadonlyMap<string, EnrolEntry>, ReadonlyMap<string, readonly (readonly string[])[]>>();
+
+/**
+ * The may-overlap graph: two sites of a modality share no patient only where the plan says that its sites are disjoint AND both have signed so, of each
+ * other or of every other site. Whatever else there is, a patient may be at both.
+ */
+export function overlapCliques({ plan, sites }: Pick<LedgerState, 'plan' | 'sites'>): ReadonlyMap<string, readonly (readonly string[])[]> {
+  const known = cliquesOfEnrolled.get(sites);
+  if (known !== undefined) return known;
+  const excludes = (site: string, other: string): boolean => sites.get(site)?.disjointFrom.some((name) => name === EVERY_OTHER_SITE || name === other) === true;
+  const cliques = new Map(
+    Object.entries(plan?.modalities ?? {}).map(([modality, { sitesDisjoint }]) => {
+      const names = [...sites.values()].filter((site) => site.modality === modality).map(({ site }) => site);
+      return [modality, maximalCliques(names, (a, b) => !(sitesDisjoint && excludes(a, b) && excludes(b, a)))];
+    }),
+  );
+  cliquesOfEnrolled.set(sites, cliques);
+  return cliques;
 }
 
-export function siteHistories(state: LedgerState, charged: ChargedSteps): readonly SiteHistory[] {
-  const { plan } = state;
+export function siteHistories(plan: PlanEntry | undefined, charged: ChargedSteps): readonly SiteHistory[] {
   if (plan === undefined) return [];
   return plan.sites.flatMap(({ name, modality }) => {
     const steps = charged.get(name) ?? 0;
@@ -26,13 +42,25 @@ export function siteHistories(state: LedgerState, charged: ChargedSteps): readon
   });
 }
 
-/** Epsilon of a spending history at the plan's delta; infinite as soon as anything unprotected was released. */
-export function epsilonOfCharges(state: LedgerState, charged: ChargedSteps): EpsilonSpent {
-  const delta = fromDecimal(state.plan?.budget.delta ?? '0');
-  const sites = siteHistories(state, charged);
-  if (sites.length === 0) return { epsilon: 0, delta };
-  if (sites.some(({ events }) => events.some(({ type }) => type === 'unprotected'))) return { epsilon: Infinity, delta };
-  return { epsilon: globalEpsilon({ sites, disjointModalities: parallelModalities(state), delta }).epsilon, delta };
+type Charging = Pick<LedgerState, 'plan' | 'sites'>;
+
+/** The cliques that can be worst off under these charges, with what each has released. */
+export function chargedCliques(state: Charging, charged: ChargedSteps): readonly Clique[] {
+  return worstCliques({ sites: siteHistories(state.plan, charged), cliques: overlapCliques(state) });
+}
+
+/** Infinite as soon as anything unprotected was released. */
+export function pldOfCharges(state: Charging, charged: ChargedSteps): number {
+  return worstPld({ cliques: chargedCliques(state, charged), delta: deltaOf(state) }).epsilon;
+}
+
+/** At the plan's order. */
+export function rdpOfCharges(state: Charging, charged: ChargedSteps): number {
+  return worstRdp({ cliques: chargedCliques(state, charged), delta: deltaOf(state), order: fromDecimal(state.plan?.accountant.rdpOrder ?? 'NaN') });
+}
+
+function deltaOf({ plan }: Charging): number {
+  return fromDecimal(plan?.budget.delta ?? '0');
 }
 
 export function charge(charged: ChargedSteps, sites: readonly string[], steps: number): ChargedSteps {
@@ -41,23 +69,26 @@ export function charge(charged: ChargedSteps, sites: readonly string[], steps: n
   return next;
 }
 
-/** Everything ended, and the open reserve at its worst case. */
-export function spent(state: LedgerState): EpsilonSpent {
-  return refundedSpend(state, []);
-}
-
-/** The same, when these sites of the open round have signed that nothing left them. */
-export function refundedSpend(state: LedgerState, refused: readonly string[]): EpsilonSpent {
-  return epsilonOfCharges(state, chargesAfter(state, refused));
-}
-
-export function chargesAfter(state: LedgerState, refused: readonly string[]): ChargedSteps {
+/** Everything ended, and the open reserve at its worst case but for the sites that have signed that nothing left them. */
+export function chargesAfter(state: Pick<LedgerState, 'charged' | 'open'>, refused: readonly string[] = []): ChargedSteps {
   if (state.open === undefined) return state.charged;
   const { reserve } = state.open;
   return charge(state.charged, reserve.sites.filter((site) => !refused.includes(site)), reserve.mechanism.steps);
 }
 
-/** Epsilon if this round were reserved on top of everything. */
-export function epsilonIfReserved(state: LedgerState, round: { readonly sites: readonly string[]; readonly mechanism: { readonly steps: number } }): EpsilonSpent {
-  return epsilonOfCharges(state, charge(chargesAfter(state, []), round.sites, round.mechanism.steps));
+/** The charges if this round were reserved on top of everything. */
+export function chargesIfReserved(state: Pick<LedgerState, 'charged' | 'open'>, round: { readonly sites: readonly string[]; readonly mechanism: { readonly steps: number } }): ChargedSteps {
+  return charge(chargesAfter(state), round.sites, round.mechanism.steps);
 }
+
+/** As a ledger states charges: both accountants' numbers, rounded up. */
+export function statedSpending(state: Charging, charged: ChargedSteps): EpsilonSpentText {
+  return { delta: toDecimal(deltaOf(state)), pld: toDecimal(roundedUp(pldOfCharges(state, charged))), rdp: toDecimal(roundedUp(rdpOfCharges(state, charged))) };
+}
+
+/** What counts against the budget: the number of the plan's binding accountant. */
+export function bindingEpsilon({ accountant }: PlanEntry, spent: EpsilonSpentText): number {
+  return fromDecimal(spent[accountant.binding]);
+}
+
+export const NOTHING_SPENT: EpsilonSpentText = { delta: '0', pld: '0', rdp: '0' };

@@ -1,8 +1,13 @@
+import { utf8 } from '../bytes.ts';
 import type { Primitives } from '../crypto/primitives.ts';
-import type { DisclosureEntry, EntryBody } from './entry.ts';
-import { emptyLedger, foldLine, type LedgerState } from './fold.ts';
-import { hashLine, readLine } from './line.ts';
-import { isLedgerProblem, type LedgerProblem } from './problem.ts';
+import { agrees } from '../privacy/accountant.ts';
+import { fromDecimal } from './decimal.ts';
+import type { DisclosureEntry, EntryBody, EpsilonSpentText, LedgerLine } from './entry.ts';
+import { emptyLedger, foldLine, isSigned, type LedgerState } from './fold.ts';
+import { readLine } from './line.ts';
+import { leafHash } from './merkle.ts';
+import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
+import { bindingEpsilon, chargesAfter, pldOfCharges, statedSpending } from './spending.ts';
 
 /** One reserved round as the entries tell it. */
 export interface AuditedRound {
@@ -16,44 +21,112 @@ export interface AuditedRound {
   readonly outcome: 'committed' | 'aborted' | 'open';
   readonly delivered: readonly string[];
   readonly refunded: readonly string[];
-  readonly epsilonSpent: string;
+  readonly time: string;
+  readonly spent: EpsilonSpentText;
 }
+
+export type PlacedProblem = LedgerProblem & { readonly line: number };
 
 export interface LedgerAudit {
   readonly lines: number;
   /** The state up to the first problem. */
   readonly state: LedgerState;
-  readonly problem: (LedgerProblem & { readonly line: number }) | undefined;
-  readonly rounds: readonly AuditedRound[];
-  readonly disclosures: readonly DisclosureEntry[];
+  readonly problem: PlacedProblem | undefined;
+  /** The whole history's, recomputed; the open reserve at its worst case. */
+  readonly spent: EpsilonSpentText;
 }
 
-/** Verifies every line from nothing but the lines: trusts nobody, recomputes every hash, signature, rule and epsilon. */
-export function verifyLedger(input: { readonly lines: readonly string[]; readonly primitives: Primitives }): LedgerAudit {
-  const { lines, primitives } = input;
+/** What a reader is told as the lines pass; nothing is kept, so that memory does not grow with the ledger. */
+export interface LedgerWatcher {
+  readonly round: (round: AuditedRound) => void;
+  readonly disclosure: (entry: DisclosureEntry) => void;
+  /** Every line that holds, with the state after it and its leaf hash. */
+  readonly line?: (line: LedgerLine, state: LedgerState, leaf: Uint8Array) => void;
+}
+
+export function isPldCheck(round: number, plannedRounds: number): boolean {
+  return round % Math.max(1, Math.ceil(plannedRounds / PLD_CHECKS)) === 0;
+}
+
+export interface LedgerVerifier {
+  /** After the first problem lines are only counted. */
+  readonly push: (text: string) => void;
+  readonly finish: () => LedgerAudit;
+}
+
+/** So many RESERVEs, evenly over the planned rounds, have their PLD recomputed: enough for a curve, few enough for a ledger of any length. */
+export const PLD_CHECKS = 128;
+
+/**
+ * Verifies every line from nothing but the lines: trusts nobody, recomputes every hash, signature, rule and the RDP of every round; the PLD of at most PLD_CHECKS
+ * rounds (all of a shorter study) and of the whole. PLD only grows with the charges: where the last number is within the budget, all before it were.
+ */
+export function createVerifier({ primitives, watcher }: { readonly primitives: Primitives; readonly watcher: LedgerWatcher }): LedgerVerifier {
+  let state = emptyLedger();
+  let lines = 0;
+  let problem: PlacedProblem | undefined;
+  let open: AuditedRound | undefined;
+  const recomputePld = (round: number): boolean => isPldCheck(round, state.plan?.rounds ?? 1);
+
+  const push = (text: string): void => {
+    const place = lines;
+    lines += 1;
+    if (problem !== undefined) return;
+    const line = readLine(text);
+    const leaf = leafHash(primitives, utf8(text));
+    const next = isLedgerProblem(line) ? line : foldLine({ state, line, leaf, primitives, recomputePld });
+    if (isLedgerProblem(next) || isLedgerProblem(line)) {
+      problem = { ...(isLedgerProblem(next) ? next : ledgerProblem('not-an-entry', '')), line: place };
+      return;
+    }
+    state = next;
+    open = tell(line.body, line.time, { open, watcher });
+    watcher.line?.(line, state, leaf);
+  };
+
+  const finish = (): LedgerAudit => {
+    if (open !== undefined) watcher.round(open);
+    const spent = statedSpending(state, chargesAfter(state));
+    if (problem === undefined && lines > 0) problem = unsignedTail(state) ?? wrongSum(state);
+    return { lines, state, problem, spent };
+  };
+  return { push, finish };
+}
+
+function unsignedTail(state: LedgerState): PlacedProblem | undefined {
+  if (isSigned(state)) return undefined;
+  return { ...ledgerProblem('unsigned', `${state.length - state.signedLength} lines stand after the last signed head: the file was cut while it was written, or they were added`), line: state.signedLength };
+}
+
+/** The last stated number, whose PLD may not have been recomputed where it stands. */
+function wrongSum(state: LedgerState): PlacedProblem | undefined {
+  const pld = pldOfCharges(state, chargesAfter(state));
+  const budget = Number(state.plan?.budget.epsilon);
+  const line = state.length - 1;
+  if (!agrees(fromDecimal(state.spent.pld), pld)) return { ...ledgerProblem('wrong-epsilon', `the entries add up to epsilon ${pld} (PLD), the last one states ${state.spent.pld}`), line };
+  if (state.plan !== undefined && bindingEpsilon(state.plan, state.spent) > budget) return { ...ledgerProblem('budget-exceeded', `epsilon ${state.spent.pld} is above the budget of ${budget}`), line };
+  return undefined;
+}
+
+/** A whole ledger at once: for short ones. */
+export function verifyLedger({ lines, primitives }: { readonly lines: readonly string[]; readonly primitives: Primitives }): LedgerAudit & { readonly rounds: readonly AuditedRound[]; readonly disclosures: readonly DisclosureEntry[] } {
   const rounds: AuditedRound[] = [];
   const disclosures: DisclosureEntry[] = [];
-  let state = emptyLedger();
-  for (const [i, text] of lines.entries()) {
-    const line = readLine(text);
-    const next = isLedgerProblem(line) ? line : foldLine({ state, line, hash: hashLine(primitives, text), primitives });
-    if (isLedgerProblem(next)) return { lines: lines.length, state, problem: { ...next, line: i }, rounds, disclosures };
-    state = next;
-    if (!isLedgerProblem(line)) note(line.body, rounds, disclosures);
-  }
-  return { lines: lines.length, state, problem: undefined, rounds, disclosures };
+  const verifier = createVerifier({ primitives, watcher: { round: (round) => rounds.push(round), disclosure: (entry) => disclosures.push(entry) } });
+  for (const line of lines) verifier.push(line);
+  return { ...verifier.finish(), rounds, disclosures };
 }
 
-function note(body: EntryBody, rounds: AuditedRound[], disclosures: DisclosureEntry[]): void {
-  if (body.type === 'disclosure') disclosures.push(body);
+/** Tells the watcher of a round when it is over; returns the one that is open after this line. */
+function tell(body: EntryBody, time: string, { open, watcher }: { readonly open: AuditedRound | undefined; readonly watcher: LedgerWatcher }): AuditedRound | undefined {
+  if (body.type === 'disclosure') watcher.disclosure(body);
   if (body.type === 'reserve') {
     const { round, modality, sites, mechanism, epsilonAfter } = body;
     const noiseMultiplier = mechanism.protection === 'none' ? 'none' : mechanism.noiseMultiplier;
-    rounds.push({ round, modality, sites, steps: mechanism.steps, samplingRate: mechanism.samplingRate, noiseMultiplier, outcome: 'open', delivered: [], refunded: [], epsilonSpent: epsilonAfter.epsilon });
+    return { round, modality, sites, steps: mechanism.steps, samplingRate: mechanism.samplingRate, noiseMultiplier, outcome: 'open', delivered: [], refunded: [], time, spent: epsilonAfter };
   }
-  const last = rounds.at(-1);
-  if ((body.type === 'commit' || body.type === 'abort') && last !== undefined) {
-    const delivered = body.type === 'commit' ? body.sites : [];
-    rounds[rounds.length - 1] = { ...last, outcome: body.type === 'commit' ? 'committed' : 'aborted', delivered, refunded: body.refusals.map(({ site }) => site), epsilonSpent: body.epsilonSpent.epsilon };
-  }
+  if (open === undefined || (body.type !== 'commit' && body.type !== 'abort')) return open;
+  const [outcome, delivered] = body.type === 'commit' ? (['committed', body.sites] as const) : (['aborted', []] as const);
+  watcher.round({ ...open, outcome, delivered, refunded: body.refusals.map(({ site }) => site), time, spent: body.epsilonSpent });
+  return undefined;
 }

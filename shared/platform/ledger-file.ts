@@ -8,6 +8,8 @@ export interface LedgerFile {
   readonly tornTail: string | undefined;
   /** Durable (fdatasync) when it resolves. A failure leaves the file as it was: AntiphonError('storage-failed'). */
   readonly append: (texts: readonly string[]) => Promise<void>;
+  /** Keeps the first `count` of the lines it was opened with: for an append whose end a crash lost. Before any append. */
+  readonly cut: (count: number) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -38,9 +40,15 @@ export async function openLedgerFile(path: string): Promise<LedgerFile> {
     const tornTail = durable < text.length ? text.slice(durable) : undefined;
     let size = Buffer.byteLength(text.slice(0, durable));
     if (tornTail !== undefined) await file.truncate(size);
+    const lines = text.slice(0, durable).split('\n').slice(0, -1);
     return {
-      lines: text.slice(0, durable).split('\n').slice(0, -1),
+      lines,
       tornTail,
+      cut: async (count) => {
+        size = Buffer.byteLength(lines.slice(0, count).map((line) => `${line}\n`).join(''));
+        await file.truncate(size);
+        await file.datasync();
+      },
       append: async (texts) => {
         const bytes = Buffer.from(texts.map((line) => `${line}\n`).join(''), 'utf8');
         await writeDurably(file, { path, bytes, size });

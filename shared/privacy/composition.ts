@@ -1,5 +1,6 @@
-import type { EpsilonSpent, PrivacyEvent } from './event.ts';
-import { epsilonOfRdp, isStepCount, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
+import { invariant } from '../errors.ts';
+import type { PrivacyEvent } from './event.ts';
+import { mergeEqual } from './merge.ts';
 
 /** What one site has released of its patients; several histories of one site and modality add up. */
 export interface SiteHistory {
@@ -8,72 +9,92 @@ export interface SiteHistory {
   readonly events: readonly PrivacyEvent[];
 }
 
-/**
- * Epsilon of the patient who is worst off. A patient may be at one site of every modality, so modalities add up (sequential composition).
- * Within a modality they are at one site only where the sites are known to be disjoint (parallel composition: the worst
- * site counts, per RDP order); otherwise they may be at all of its sites, which then add up too. That is the maximum over
- * cliques of the may-overlap graph whose missing edges are the disjoint pairs; a graph with single edges missing has its
- * place here. ONE conversion at the end: epsilons are never added or subtracted.
- *
- * Cost: equal events are merged before any curve is touched, so that 16 sites with 50 rounds each take a fraction of a millisecond.
- */
-export function globalEpsilon(input: {
+/** Sites that one patient may all be at, and everything they have released together. */
+export interface Clique {
+  readonly sites: readonly string[];
+  readonly events: readonly PrivacyEvent[];
+}
+
+export interface Composition {
   readonly sites: readonly SiteHistory[];
-  readonly disjointModalities: ReadonlySet<string>;
-  readonly delta: number;
-  readonly orders?: readonly number[];
-}): EpsilonSpent & { readonly order: number } {
-  const { sites, disjointModalities, delta, orders = ORDERS_ANTIPHON_1 } = input;
-  const total = new Float64Array(orders.length);
-  for (const [modality, curves] of curvesBySite(sites, orders)) {
-    const combine = disjointModalities.has(modality) ? Math.max : add;
-    const ofModality = [...curves.values()].reduce((before, own) => own.map((rdp, i) => combine(rdp, before[i]!)));
-    ofModality.forEach((rdp, i) => (total[i]! += rdp));
-  }
-  if (total.every((rdp) => rdp === 0)) return { epsilon: 0, delta, order: orders[0] ?? NaN };
-  return { ...epsilonOfRdp(orders, total, delta), delta };
+  /** By modality: the maximal cliques of its sites (overlap.ts). A patient may always be at sites of different modalities. */
+  readonly cliques: ReadonlyMap<string, readonly (readonly string[])[]>;
 }
 
-/** By modality, by site: the RDP of everything that the site has released. A site is one, however its history is cut into pieces. */
-function curvesBySite(sites: readonly SiteHistory[], orders: readonly number[]): ReadonlyMap<string, ReadonlyMap<string, Float64Array>> {
-  const byModality = new Map<string, Map<string, Float64Array>>();
+/** More combinations of one clique per modality than this: the modalities' cliques are replaced by their upper bounds. */
+const MAX_COMBINATIONS = 256;
+
+/**
+ * The cliques that can be worst off: whatever patient there is, the releases it was part of are among those of one of them, or fewer. A patient may be at sites of
+ * every modality, so modalities compose one after the other; within a modality it is at the sites of one clique of the may-overlap graph. Cliques that released
+ * nowhere more than another are left out: where all sites of a modality run one mechanism, one is left. The global budget is the maximum over the result (never a sum
+ * of epsilons). Empty histories: one clique without events.
+ */
+export function worstCliques({ sites, cliques: ofModalities }: Composition): readonly Clique[] {
+  const perModality = [...byModality(sites)].map(([modality, histories]) => notDominated(cliquesOf(histories, ofModalities.get(modality) ?? [])));
+  const combinations = perModality.reduce((product, cliques) => product * cliques.length, 1);
+  const bounded = combinations > MAX_COMBINATIONS ? perModality.map((cliques) => [upperBound(cliques)]) : perModality;
+  return bounded.reduce<readonly Clique[]>((before, cliques) => before.flatMap((a) => cliques.map((b) => join(a, b))), [{ sites: [], events: [] }]);
+}
+
+/** Each choice of one clique per modality, whether or not another is worse, up to `limit` of them: for reports. */
+export function everyClique({ sites, cliques: ofModalities }: Composition, limit: number): readonly Clique[] {
+  return [...byModality(sites)].reduce<readonly Clique[]>(
+    (before, [modality, histories]) => before.flatMap((a) => cliquesOf(histories, ofModalities.get(modality) ?? []).map((b) => join(a, b))).slice(0, limit),
+    [{ sites: [], events: [] }],
+  );
+}
+
+/** By modality, by site: a site is one, however its history is cut into pieces. */
+function byModality(sites: readonly SiteHistory[]): ReadonlyMap<string, ReadonlyMap<string, readonly PrivacyEvent[]>> {
+  const modalities = new Map<string, Map<string, readonly PrivacyEvent[]>>();
   for (const { site, modality, events } of sites) {
-    const curves = byModality.get(modality) ?? new Map<string, Float64Array>();
-    byModality.set(modality, curves);
-    const before = curves.get(site);
-    const own = sumOfEvents(events, orders);
-    curves.set(site, before === undefined ? own : own.map((rdp, i) => rdp + before[i]!));
+    const ofModality = modalities.get(modality) ?? new Map<string, readonly PrivacyEvent[]>();
+    modalities.set(modality, ofModality);
+    ofModality.set(site, [...(ofModality.get(site) ?? []), ...events]);
   }
-  return byModality;
+  return modalities;
 }
 
-function sumOfEvents(events: readonly PrivacyEvent[], orders: readonly number[]): Float64Array {
-  const sum = new Float64Array(orders.length);
-  for (const event of mergeEqual(events)) rdpOfEvent(event, orders).forEach((rdp, i) => (sum[i]! += rdp));
-  return sum;
+function cliquesOf(histories: ReadonlyMap<string, readonly PrivacyEvent[]>, cliques: readonly (readonly string[])[]): readonly Clique[] {
+  const placed = new Set(cliques.flat());
+  invariant([...histories.keys()].every((site) => placed.has(site)), 'every site with a history in a clique');
+  return cliques.map((members) => {
+    const sites = members.filter((site) => histories.has(site));
+    return { sites, events: mergeEqual(sites.flatMap((site) => histories.get(site) ?? [])) };
+  });
 }
 
-/** Events of one mechanism as one event with all their steps: a Map per samplingRate of steps per noiseMultiplier (0 and NaN are keys like any other). */
-function mergeEqual(events: readonly PrivacyEvent[]): PrivacyEvent[] {
-  const merged: PrivacyEvent[] = [];
-  const steps = new Map<number, Map<number, number>>();
-  for (const event of events) {
-    if (event.type === 'unprotected') {
-      merged.push(event);
-      continue;
+function join(a: Clique, b: Clique): Clique {
+  return { sites: [...a.sites, ...b.sites], events: mergeEqual([...a.events, ...b.events]) };
+}
+
+/** Steps by mechanism. */
+function stepsOf({ events }: Clique): ReadonlyMap<string, number> {
+  return new Map(events.map((event) => [event.type === 'unprotected' ? 'unprotected' : `${event.samplingRate}:${event.noiseMultiplier}`, event.steps]));
+}
+
+function notDominated(cliques: readonly Clique[]): readonly Clique[] {
+  const kept: { readonly clique: Clique; readonly steps: ReadonlyMap<string, number> }[] = [];
+  const covers = (more: ReadonlyMap<string, number>, less: ReadonlyMap<string, number>): boolean => [...less].every(([mechanism, steps]) => (more.get(mechanism) ?? 0) >= steps);
+  for (const clique of cliques) {
+    const steps = stepsOf(clique);
+    if (kept.some((other) => covers(other.steps, steps))) continue;
+    const rest = kept.filter((other) => !covers(steps, other.steps));
+    kept.splice(0, kept.length, ...rest, { clique, steps });
+  }
+  return kept.map(({ clique }) => clique);
+}
+
+/** A clique that released as much as any, by every mechanism: no patient is worse off. */
+function upperBound(cliques: readonly Clique[]): Clique {
+  const events = new Map<string, PrivacyEvent>();
+  for (const clique of cliques) {
+    for (const event of clique.events) {
+      const [name = ''] = stepsOf({ sites: [], events: [event] }).keys();
+      const before = events.get(name);
+      if (before === undefined || before.steps < event.steps) events.set(name, event);
     }
-    const { samplingRate, noiseMultiplier } = event;
-    const ofRate = steps.get(samplingRate) ?? new Map<number, number>();
-    steps.set(samplingRate, ofRate);
-    // NaN stays NaN: a step count that is none must not be hidden by the others' (and is charged as infinite).
-    ofRate.set(noiseMultiplier, (ofRate.get(noiseMultiplier) ?? 0) + (isStepCount(event.steps) ? event.steps : NaN));
   }
-  for (const [samplingRate, ofRate] of steps) {
-    for (const [noiseMultiplier, total] of ofRate) merged.push({ type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps: total });
-  }
-  return merged;
-}
-
-function add(a: number, b: number): number {
-  return a + b;
+  return { sites: [...new Set(cliques.flatMap(({ sites }) => sites))], events: [...events.values()] };
 }

@@ -59,7 +59,7 @@ export const enrolRequestSchema = z.strictObject({
   inviteSecret: bytes(32),
   site: name,
   modality: name,
-  patientsDisjoint: z.boolean(),
+  disjointFrom: z.array(name).max(5000),
   /** Over the ENROL body of the ledger (domain `enrol`). */
   signature,
 });
@@ -77,11 +77,14 @@ export const updateSchema = z.strictObject({
 });
 export const ackSchema = z.strictObject({ type: z.literal('ack'), round: natural, nextChunk: natural });
 
+/** The site has verified the ledger up to the head over its first `size` lines: its signature line of that C2SP note. */
+export const cosignSchema = z.strictObject({ type: z.literal('cosign'), size: natural, cosignature: z.string().max(1024) });
+
 /* ---- coordinator -> site ---- */
 
 /** The study as canonical JSON, sent on enrolment. */
 export const enrolledSchema = z.strictObject({ type: z.literal('enrolled'), study: z.string().max(4 * 1024 * 1024) });
-/** Ledger lines from index `from` on, in order, without the newline. */
+/** Ledger lines from index `from` on, in order, without the newline; where there is nothing new, the last one. The last line of all is a signed head. */
 export const ledgerSchema = z.strictObject({
   type: z.literal('ledger'),
   from: natural,
@@ -117,6 +120,7 @@ export const siteMessageSchema = z.discriminatedUnion('type', [
   refuseSchema,
   updateSchema,
   ackSchema,
+  cosignSchema,
   failureSchema,
 ]);
 export const coordinatorMessageSchema = z.discriminatedUnion('type', [

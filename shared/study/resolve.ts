@@ -1,5 +1,6 @@
+import { rdpEpsilon, roundedUp, worstPld, type AccountantName } from '../privacy/accountant.ts';
 import { calibrateNoiseMultiplier } from '../privacy/calibrate.ts';
-import { globalEpsilon } from '../privacy/composition.ts';
+import { worstCliques, type Clique } from '../privacy/composition.ts';
 import type { PrivacyEvent } from '../privacy/event.ts';
 import { invariant } from '../errors.ts';
 import type { Study } from './schema.ts';
@@ -22,6 +23,8 @@ export interface ResolvedStudy {
   readonly modalities: ReadonlyMap<string, ResolvedModality>;
   /** Infinity without privacy. */
   readonly budget: { readonly epsilon: number; readonly delta: number };
+  /** `rdpOrder`: the best one for the whole plan, fixed before any data are touched. */
+  readonly accountant: { readonly binding: AccountantName; readonly rdpOrder: number };
 }
 
 export function eventOf(mechanism: RoundMechanism): PrivacyEvent {
@@ -34,21 +37,27 @@ export function eventOf(mechanism: RoundMechanism): PrivacyEvent {
 /**
  * With `epsilon` alone the one noise multiplier of all modalities is calibrated so that every planned round just fits the budget;
  * with `noiseMultiplier` alone the budget is what the planned rounds spend; with both the study ends where the budget does.
+ * Throws AntiphonError('study-invalid') when no noise reaches the budget.
  */
 export function resolveStudy(study: Study): ResolvedStudy {
   const { privacy } = study;
-  const noiseMultiplier = privacy.protection === 'none' ? undefined : (privacy.noiseMultiplier ?? calibrated(study));
+  if (privacy.protection === 'none') return { modalities: modalitiesAt(study, undefined), budget: { epsilon: Infinity, delta: 0 }, accountant: { binding: 'pld', rdpOrder: 2 } };
+  const { delta, accountant: binding, epsilon: targetEpsilon } = privacy;
+  const epsilonAt = (noiseMultiplier: number): number => plannedEpsilon(plannedClique(study, modalitiesAt(study, noiseMultiplier)), { binding, delta });
+  const noiseMultiplier = privacy.noiseMultiplier ?? (targetEpsilon === undefined ? undefined : calibrateNoiseMultiplier({ targetEpsilon, epsilonOf: epsilonAt }));
+  invariant(noiseMultiplier !== undefined, 'a noise multiplier or a target to calibrate it for');
   const modalities = modalitiesAt(study, noiseMultiplier);
-  if (privacy.protection === 'none') return { modalities, budget: { epsilon: Infinity, delta: 0 } };
-  const epsilon = privacy.epsilon ?? plannedEpsilon(study, modalities, privacy.delta);
-  return { modalities, budget: { epsilon, delta: privacy.delta } };
+  const clique = plannedClique(study, modalities);
+  const { order } = rdpEpsilon({ events: clique.events, delta });
+  return { modalities, budget: { epsilon: targetEpsilon ?? plannedEpsilon(clique, { binding, delta }), delta }, accountant: { binding, rdpOrder: order } };
 }
 
-function calibrated(study: Study): number {
+/** Is a plan with these mechanisms one that the study allows: its own mechanisms, with noise enough for its budget? For sites, who need no calibration of their own. */
+export function plannedEpsilonOf(study: Study, mechanisms: ReadonlyMap<string, RoundMechanism>): number {
   const { privacy } = study;
-  invariant(privacy.protection === 'local-noise' && privacy.epsilon !== undefined, 'a target to calibrate for');
-  const { delta, epsilon: targetEpsilon } = privacy;
-  return calibrateNoiseMultiplier({ targetEpsilon, epsilonOf: (z) => plannedEpsilon(study, modalitiesAt(study, z), delta) });
+  if (privacy.protection === 'none') return Infinity;
+  const modalities = new Map([...modalitiesAt(study, undefined)].map(([name, modality]) => [name, { ...modality, mechanism: mechanisms.get(name) ?? modality.mechanism }]));
+  return plannedEpsilon(plannedClique(study, modalities), { binding: privacy.accountant, delta: privacy.delta });
 }
 
 function modalitiesAt(study: Study, noiseMultiplier: number | undefined): ReadonlyMap<string, ResolvedModality> {
@@ -68,14 +77,26 @@ function modalitiesAt(study: Study, noiseMultiplier: number | undefined): Readon
   );
 }
 
-/** Epsilon when every planned round is run with every site in it. */
-function plannedEpsilon(study: Study, modalities: ReadonlyMap<string, ResolvedModality>, delta: number): number {
+/** Every planned round run with every site in it. All sites of a modality run one mechanism as often, so that one clique is worst for every accountant. */
+function plannedClique(study: Study, modalities: ReadonlyMap<string, ResolvedModality>): Clique {
   const sites = study.sites.map(({ name, modality }) => {
     const resolved = modalities.get(modality);
     invariant(resolved !== undefined, `site ${name} of modality ${modality}`);
     const event = eventOf(resolved.mechanism);
     return { site: name, modality, events: resolved.rounds === 0 ? [] : [{ ...event, steps: event.steps * resolved.rounds }] };
   });
-  const disjointModalities = new Set([...modalities].filter(([, { sitesDisjoint }]) => sitesDisjoint).map(([name]) => name));
-  return globalEpsilon({ sites, disjointModalities, delta }).epsilon;
+  const cliques = new Map(
+    [...modalities].map(([name, { sitesDisjoint }]) => {
+      const names = study.sites.filter(({ modality }) => modality === name).map((site) => site.name);
+      return [name, sitesDisjoint ? names.map((site) => [site]) : [names]];
+    }),
+  );
+  const [clique, ...others] = worstCliques({ sites, cliques });
+  invariant(clique !== undefined && others.length === 0, 'one clique that is worst off');
+  return clique;
+}
+
+/** As the binding accountant has it; the order of RDP is the best one, which the PLAN then fixes. */
+function plannedEpsilon({ events }: Clique, { binding, delta }: { readonly binding: AccountantName; readonly delta: number }): number {
+  return roundedUp(binding === 'pld' ? worstPld({ cliques: [{ sites: [], events }], delta }).epsilon : rdpEpsilon({ events, delta }).epsilon);
 }

@@ -126,6 +126,8 @@ const privacy = z.discriminatedUnion('protection', [
     clipNorm: positive,
     samplingRate: rate,
     delta: z.number().gt(0).lt(0.1),
+    /** Whose epsilon is held against the budget: `pld`, tight, for the fixed schedules of this version, or `rdp`, larger and valid whatever a schedule depends on. Both are in the ledger. */
+    accountant: z.enum(['pld', 'rdp']).default('pld'),
     /** The budget. Omitted: what the planned rounds spend at `noiseMultiplier`. */
     epsilon: positive.optional(),
     /** Noise standard deviation / clipNorm. Omitted: calibrated so that the planned rounds just fit `epsilon`. */

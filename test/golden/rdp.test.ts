@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { calibrateNoiseMultiplier } from '../../shared/privacy/calibrate.ts';
-import { globalEpsilon } from '../../shared/privacy/composition.ts';
+import { rdpEpsilon } from '../../shared/privacy/accountant.ts';
 import { epsilonOfRdp, ORDERS_ANTIPHON_1, rdpOfEvent, rdpOfStep } from '../../shared/privacy/rdp.ts';
 import { describeWithShared, sharedFile } from '../support/shared-data.ts';
 
@@ -16,11 +16,7 @@ interface Golden {
 describeWithShared('RDP against the golden values', ['golden/dp_golden.json'], () => {
   const golden = JSON.parse(readFileSync(sharedFile('golden/dp_golden.json') ?? '', 'utf8')) as Golden;
   const epsilon = (parts: readonly (readonly [number, number, number])[], delta: number): number =>
-    globalEpsilon({
-      sites: [{ site: 'a', modality: 'm', events: parts.map(([samplingRate, noiseMultiplier, steps]) => ({ type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps })) }],
-      disjointModalities: new Set(),
-      delta,
-    }).epsilon;
+    rdpEpsilon({ events: parts.map(([samplingRate, noiseMultiplier, steps]) => ({ type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps })), delta }).epsilon;
 
   it('one-step RDP agrees to 1e-8 relative wherever it is above 1e-11', () => {
     let worst = 0;

@@ -44,8 +44,12 @@ it('any bit, any deletion, duplication or swap of lines is found (property)', ()
   }
 });
 
-it('a ledger cut at a line is valid as far as it goes, and not closed', () => {
-  const audit = verifyLedger({ lines: lines.slice(0, -1), primitives });
-  expect(audit.problem).toBeUndefined();
-  expect(audit.state.ended).toBeUndefined();
+it('a ledger cut behind a signed head is valid as far as it goes, and not closed; cut anywhere else it is found', () => {
+  const heads = lines.flatMap((line, i) => (line.includes('"type":"head"') ? [i] : []));
+  expect(heads.length).toBeGreaterThan(5);
+  for (let count = 1; count < lines.length; count += 1) {
+    const audit = verifyLedger({ lines: lines.slice(0, count), primitives });
+    expect(audit.problem?.code, `${count} lines`).toBe(heads.includes(count - 1) ? undefined : 'unsigned');
+    expect(audit.state.ended !== undefined).toBe(count === lines.length - 1);
+  }
 });

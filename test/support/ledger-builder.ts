@@ -1,11 +1,12 @@
 import { generateIdentity, type Identity } from '../../shared/crypto/keys.ts';
-import { toHex } from '../../shared/bytes.ts';
-import { toDecimal } from '../../shared/ledger/decimal.ts';
+import { toHex, utf8 } from '../../shared/bytes.ts';
+import { originOf, signCheckpoint } from '../../shared/ledger/checkpoint.ts';
 import type { EntryBody, LedgerMechanism, PlanEntry } from '../../shared/ledger/entry.ts';
 import { emptyLedger, foldLine, type LedgerState } from '../../shared/ledger/fold.ts';
-import { hashLine, readLine, signLine } from '../../shared/ledger/line.ts';
+import { formatLine, readLine } from '../../shared/ledger/line.ts';
+import { leafHash, rootOf } from '../../shared/ledger/merkle.ts';
 import { isLedgerProblem, type LedgerProblem } from '../../shared/ledger/problem.ts';
-import { epsilonIfReserved, refundedSpend, spent } from '../../shared/ledger/spending.ts';
+import { chargesAfter, chargesIfReserved, statedSpending } from '../../shared/ledger/spending.ts';
 import { signEnrolment, signReceipt, signRefusal } from '../../shared/ledger/statements.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 
@@ -28,8 +29,8 @@ export class LedgerBuilder {
       privacyUnit: 'patient',
       neighbouringRelation: 'add-or-remove-one',
       trustModel: 'local',
-      budget: { epsilon: budget, delta: '0.00001' },
-      accountant: { name: 'rdp', orders: 'antiphon-1' },
+      budget: { delta: '0.00001', epsilon: budget },
+      accountant: { binding: 'pld', pld: 'antiphon-pld-1', rdpOrder: '6.5' },
       modalities: { image: { mechanism: MECHANISM, rounds: 5, sitesDisjoint: true }, table: { mechanism: MECHANISM, rounds: 5, sitesDisjoint: false } },
       sites: [
         { name: 'a', modality: 'image', patients: 90 },
@@ -43,30 +44,39 @@ export class LedgerBuilder {
   }
 
   /** The line's text and what folding it gives. */
-  sign(body: EntryBody, identity = this.coordinator): { text: string; next: LedgerState | LedgerProblem } {
-    const { text } = signLine({ primitives, identity, index: this.state.length, previous: this.state.head, time: '2026-01-02T03:04:05.678Z', body });
+  write(body: EntryBody): { text: string; next: LedgerState | LedgerProblem } {
+    const text = formatLine({ index: this.state.length, time: '2026-01-02T03:04:05.678Z', body });
     const line = readLine(text);
-    return { text, next: isLedgerProblem(line) ? line : foldLine({ state: this.state, line, hash: hashLine(primitives, text), primitives }) };
+    return { text, next: isLedgerProblem(line) ? line : foldLine({ state: this.state, line, leaf: leafHash(primitives, utf8(text)), primitives }) };
   }
 
+  /** The head over everything so far, by whomever. */
+  head(identity = this.coordinator, size = this.state.length): EntryBody {
+    return { type: 'head', note: signCheckpoint({ primitives, identity, checkpoint: { origin: originOf(STUDY), size, root: rootOf(primitives, this.state.tree) } }) };
+  }
+
+  /** One append: the lines and their head. */
   add(...bodies: readonly EntryBody[]): this {
-    for (const body of bodies) {
-      const { text, next } = this.sign(body);
-      if (isLedgerProblem(next)) throw new Error(`${next.code}: ${next.message}`);
-      this.state = next;
-      this.lines.push(text);
-    }
+    for (const body of bodies) this.push(body);
+    this.push(this.head());
     return this;
   }
 
-  enrolment(site: string, modality: string, patientsDisjoint = true): EntryBody {
+  /** One line, without a head behind it. */
+  push(body: EntryBody): void {
+    const { text, next } = this.write(body);
+    if (isLedgerProblem(next)) throw new Error(`${next.code}: ${next.message}`);
+    this.state = next;
+    this.lines.push(text);
+  }
+
+  enrolment(site: string, modality: string, disjointFrom: readonly string[] = ['*']): EntryBody {
     const identity = this.sites.get(site) ?? generateIdentity(primitives);
     this.sites.set(site, identity);
-    return signEnrolment(primitives, identity, { type: 'enrol', study: STUDY, site, modality, key: toHex(identity.publicKey), invite: toHex(primitives.sha256(identity.publicKey)), patientsDisjoint });
+    return signEnrolment(primitives, identity, { type: 'enrol', study: STUDY, site, modality, key: toHex(identity.publicKey), invite: toHex(primitives.sha256(identity.publicKey)), disjointFrom: [...disjointFrom] });
   }
 
   reserve(modality: string, sites: string[]): Extract<EntryBody, { type: 'reserve' }> {
-    const text = ({ epsilon, delta }: { epsilon: number; delta: number }) => ({ epsilon: toDecimal(epsilon), delta: toDecimal(delta) });
     return {
       type: 'reserve',
       round: this.state.lastRound + 1,
@@ -74,8 +84,8 @@ export class LedgerBuilder {
       sites,
       mechanism: MECHANISM,
       modelIn: 'cd'.repeat(32),
-      epsilonBefore: text(spent(this.state)),
-      epsilonAfter: text(epsilonIfReserved(this.state, { sites, mechanism: MECHANISM })),
+      epsilonBefore: this.state.spent,
+      epsilonAfter: statedSpending(this.state, chargesIfReserved(this.state, { sites, mechanism: MECHANISM })),
     };
   }
 
@@ -94,8 +104,7 @@ export class LedgerBuilder {
       if (identity === undefined) throw new Error('unknown site');
       return signRefusal(primitives, identity, { study: STUDY, site, round: open.reserve.round, reserve: open.hash, reason: 'limits-exceeded' });
     });
-    const { epsilon, delta } = refundedSpend(this.state, refused);
-    const common = { round: open.reserve.round, reserve: open.hash, refusals, epsilonSpent: { epsilon: toDecimal(epsilon), delta: toDecimal(delta) } };
+    const common = { round: open.reserve.round, reserve: open.hash, refusals, epsilonSpent: statedSpending(this.state, chargesAfter(this.state, refused)) };
     return type === 'commit' ? { type, sites, modelOut: '01'.repeat(32), ...common } : { type, reason: 'quorum', ...common };
   }
 
@@ -105,11 +114,11 @@ export class LedgerBuilder {
     builder.add(builder.plan(), { type: 'disclosure', what: 'metrics', why: 'public' });
     builder.add(builder.enrolment('a', 'image'), builder.enrolment('b', 'image'), builder.enrolment('c', 'table'));
     builder.add(builder.reserve('image', ['a', 'b']));
-    builder.add(builder.receipt('a'), builder.receipt('b'));
+    builder.push(builder.receipt('a'));
+    builder.push(builder.receipt('b'));
     builder.add(builder.outcome('commit', ['a', 'b']));
     builder.add(builder.reserve('table', ['c']));
     builder.add(builder.outcome('abort', [], ['c']));
-    const { epsilon, delta } = spent(builder.state);
-    return builder.add({ type: 'end', reason: 'completed', detail: 'done', epsilonSpent: { epsilon: toDecimal(epsilon), delta: toDecimal(delta) } });
+    return builder.add({ type: 'end', reason: 'completed', detail: 'done', epsilonSpent: builder.state.spent });
   }
 }

@@ -14,6 +14,12 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** Nobody's own vault is touched. */
+const VAULT = mkdtempSync(join(tmpdir(), 'antiphon-test-vault-'));
+process.on('exit', () => {
+  rmSync(VAULT, { recursive: true, force: true });
+});
+
 export interface Running {
   readonly child: ChildProcess;
   readonly finished: Promise<Finished>;
@@ -35,7 +41,7 @@ export function startOnSmallDisk(kib: number, ...args: readonly string[]): Runni
 }
 
 function launch(command: string, args: readonly string[], cwd = process.cwd()): Running {
-  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } });
+  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ANTIPHON_VAULT: VAULT } });
   const output = { stdout: '', stderr: '' };
   const watchers = new Set<() => void>();
   child.stdout.on('data', (part: Buffer) => {

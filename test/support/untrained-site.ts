@@ -2,12 +2,12 @@ import { connect } from '../../client/connection.ts';
 import { openHome, siteFiles } from '../../client/keystore.ts';
 import { openLedgerCopy } from '../../client/ledger-copy.ts';
 import { runSite, type SiteEvent } from '../../client/run.ts';
-import { clearStaged, loadStaged, logSpend, stageUpdate } from '../../client/staging.ts';
+import { clearStaged, loadStaged, stageUpdate } from '../../client/staging.ts';
+import { openVault } from '../../client/vault.ts';
 import { fromHex } from '../../shared/bytes.ts';
 import type { ReserveEntry } from '../../shared/ledger/entry.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../../shared/study/parse.ts';
-import { resolveStudy } from '../../shared/study/resolve.ts';
 
 /**
  * An enrolled site with its real key, ledger copy, staging and socket, and a trainer of the caller's: one that takes no time for benchmarks, one
@@ -17,13 +17,14 @@ export async function runUntrainedSite(home: string, train: (input: { readonly w
   const { identity, settings, study } = await openHome(home);
   const files = siteFiles(home);
   await runSite(
-    { site: settings.site, identity, study: settings.study, resolved: resolveStudy(studyFromUnknown(JSON.parse(study))), limits: { maxEpsilon: undefined } },
+    { site: settings.site, identity, studyHash: settings.study, study: studyFromUnknown(JSON.parse(study)) },
     {
       primitives,
       ledger: await openLedgerCopy(files.ledger, primitives),
       train: (input) => Promise.resolve(train(input)),
       stage: { load: () => loadStaged(files.staged), save: (update) => stageUpdate(files.staged, update), clear: () => clearStaged(files.staged) },
-      logSpend: ({ round, mechanism }, reserve) => logSpend(files.spend, { round, reserve, mechanism, time: new Date().toISOString() }),
+      vault: openVault(settings.vault, settings.dataset),
+      now: Date.now,
       connect: (listener) => connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener }),
       emit,
     },

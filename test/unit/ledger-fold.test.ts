@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { EntryBody } from '../../shared/ledger/entry.ts';
+import { isSigned } from '../../shared/ledger/fold.ts';
 import { isLedgerProblem } from '../../shared/ledger/problem.ts';
-import { spent } from '../../shared/ledger/spending.ts';
 import { generateIdentity } from '../../shared/crypto/keys.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import { LedgerBuilder, MECHANISM } from '../support/ledger-builder.ts';
 
-function codeOf(builder: LedgerBuilder, body: EntryBody, identity = builder.coordinator): string {
-  const { next } = builder.sign(body, identity);
+function codeOf(builder: LedgerBuilder, body: EntryBody): string {
+  const { next } = builder.write(body);
   return isLedgerProblem(next) ? next.code : 'accepted';
 }
 
@@ -18,12 +18,27 @@ function enrolled(budget = '3'): LedgerBuilder {
 }
 
 describe('every rule, broken once', () => {
-  it('the plan is first, once, and signs', () => {
+  it('the plan is first, once', () => {
     const builder = new LedgerBuilder();
     expect(codeOf(builder, { type: 'disclosure', what: 'x', why: 'y' })).toBe('no-plan');
-    expect(codeOf(builder, builder.plan(), generateIdentity(nodePrimitives))).toBe('bad-signature');
+    expect(codeOf(builder, builder.head())).toBe('no-plan');
     builder.add(builder.plan());
     expect(codeOf(builder, builder.plan())).toBe('second-plan');
+  });
+
+  it('heads: by the coordinator of the plan, over exactly the lines before them', () => {
+    const builder = enrolled();
+    expect(codeOf(builder, builder.head())).toBe('accepted');
+    expect(codeOf(builder, builder.head(generateIdentity(nodePrimitives)))).toBe('bad-head');
+    expect(codeOf(builder, builder.head(builder.coordinator, builder.state.length - 1))).toBe('wrong-root');
+    expect(codeOf(builder, { type: 'head', note: 'antiphon' })).toBe('bad-head');
+    const other = enrolled();
+    const { note } = builder.head() as Extract<EntryBody, { type: 'head' }>;
+    other.coordinator.publicKey.set(builder.coordinator.publicKey);
+    expect(codeOf(other, { type: 'head', note })).toMatch(/wrong-root|bad-head/);
+    expect(isSigned(builder.state)).toBe(true);
+    builder.push({ type: 'disclosure', what: 'x', why: 'y' });
+    expect(isSigned(builder.state)).toBe(false);
   });
 
   it('enrolments: planned site, once, own key, own invite, own signature', () => {
@@ -36,7 +51,7 @@ describe('every rule, broken once', () => {
     const [a] = fresh.state.sites.values();
     expect(codeOf(fresh, { ...b, invite: a!.invite })).toBe('invite-used-twice');
     expect(codeOf(fresh, { ...b, key: a!.key })).toBe('key-used-twice');
-    expect(codeOf(fresh, { ...b, patientsDisjoint: false })).toBe('bad-site-signature');
+    expect(codeOf(fresh, { ...b, disjointFrom: [] })).toBe('bad-site-signature');
     expect(codeOf(fresh, { ...b, study: '00'.repeat(32) })).toBe('wrong-study');
   });
 
@@ -48,8 +63,10 @@ describe('every rule, broken once', () => {
     expect(codeOf(builder, { ...good, sites: ['a', 'c'] })).toBe('wrong-cohort');
     expect(codeOf(builder, { ...good, sites: ['a', 'a'] })).toBe('wrong-cohort');
     expect(codeOf(builder, { ...good, mechanism: { ...MECHANISM, noiseMultiplier: '1.6' } as typeof MECHANISM })).toBe('wrong-mechanism');
-    expect(codeOf(builder, { ...good, epsilonAfter: { ...good.epsilonAfter, epsilon: '0.5' } })).toBe('wrong-epsilon');
-    expect(codeOf(builder, { ...good, epsilonBefore: { ...good.epsilonBefore, epsilon: '0.1' } })).toBe('wrong-epsilon');
+    expect(codeOf(builder, { ...good, epsilonAfter: { ...good.epsilonAfter, pld: '0.5' } })).toBe('wrong-epsilon');
+    expect(codeOf(builder, { ...good, epsilonAfter: { ...good.epsilonAfter, rdp: '0.5' } })).toBe('wrong-epsilon');
+    expect(codeOf(builder, { ...good, epsilonAfter: { ...good.epsilonAfter, delta: '0.0001' } })).toBe('wrong-epsilon');
+    expect(codeOf(builder, { ...good, epsilonBefore: { ...good.epsilonBefore, pld: '0.1' } })).toBe('wrong-epsilon');
     const poor = enrolled('0.2');
     expect(codeOf(poor, poor.reserve('image', ['a']))).toBe('budget-exceeded');
     builder.add(good);
@@ -80,22 +97,36 @@ it('an unanswered reserve stays spent; only a signed refusal refunds it', () => 
   const spend = (refused: string[]): number => {
     const builder = enrolled();
     builder.add(builder.reserve('image', ['a', 'b']));
-    const atWorst = spent(builder.state).epsilon;
+    const atWorst = Number(builder.state.spent.pld);
     builder.add(builder.outcome('abort', [], refused));
-    expect(spent(builder.state).epsilon).toBeLessThanOrEqual(atWorst);
-    return spent(builder.state).epsilon;
+    expect(Number(builder.state.spent.pld)).toBeLessThanOrEqual(atWorst);
+    return Number(builder.state.spent.pld);
   };
   expect(spend([])).toBeGreaterThan(0.3);
   expect(spend(['a'])).toBe(spend([]));
   expect(spend(['a', 'b'])).toBe(0);
 });
 
-it('sites that did not sign disjointness compose one after the other', () => {
-  const after = (disjoint: boolean): number => {
+it('two sites share no patient only where both signed so; the worst clique counts', () => {
+  const after = (a: string[], b: string[]): number => {
     const builder = new LedgerBuilder();
-    builder.add(builder.plan('30'), builder.enrolment('a', 'image', disjoint), builder.enrolment('b', 'image'));
+    builder.add(builder.plan('30'), builder.enrolment('a', 'image', a), builder.enrolment('b', 'image', b));
     builder.add(builder.reserve('image', ['a', 'b']));
-    return spent(builder.state).epsilon;
+    return Number(builder.state.spent.pld);
+  };
+  const disjoint = after(['*'], ['*']);
+  expect(after(['b'], ['a'])).toBe(disjoint);
+  expect(after(['*'], ['a'])).toBe(disjoint);
+  for (const [a, b] of [[[], ['*']], [['*'], []], [['a'], ['b']], [['c'], ['*']]] as [string[], string[]][]) expect(after(a, b)).toBeGreaterThan(1.2 * disjoint);
+});
+
+it('a plan that does not say that its sites are disjoint charges them one after the other, whatever they sign', () => {
+  const after = (sitesDisjoint: boolean): number => {
+    const builder = new LedgerBuilder();
+    const plan = builder.plan('30');
+    builder.add({ ...plan, modalities: { ...plan.modalities, image: { ...plan.modalities['image']!, sitesDisjoint } } }, builder.enrolment('a', 'image'), builder.enrolment('b', 'image'));
+    builder.add(builder.reserve('image', ['a', 'b']));
+    return Number(builder.state.spent.pld);
   };
   expect(after(false)).toBeGreaterThan(1.2 * after(true));
 });

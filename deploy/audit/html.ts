@@ -1,0 +1,85 @@
+import { escapeHtml, table } from '../../coordinator/report/html.ts';
+import { loadPlotLibrary, renderPage } from '../../coordinator/report/page.ts';
+import { fromDecimal } from '../../shared/ledger/decimal.ts';
+import { overlapCliques, siteHistories } from '../../shared/ledger/spending.ts';
+import type { AuditedRound } from '../../shared/ledger/verify.ts';
+import { worstPld } from '../../shared/privacy/accountant.ts';
+import { everyClique } from '../../shared/privacy/composition.ts';
+import type { AuditReport, CurvePoint } from './run.ts';
+import { figure, HEADLINES, statements } from './text.ts';
+
+const CURVES = 6;
+
+/** The audit as one self-contained page. */
+export async function renderAuditPage(report: AuditReport): Promise<string> {
+  const { audit, verdict, problems, source, signatures, seconds, curve, cliques, sites, rounds, disclosures, witnesses, copies, spendLogs } = report;
+  const title = audit.state.plan?.studyName ?? 'ledger';
+  const section = (heading: string, content: string): string => `<section><h2>${heading}</h2>${content}</section>`;
+  const list = (items: readonly string[]): string => `<ul>${items.map((item) => `<li>${escapeHtml(item)}</li>`).join('')}</ul>`;
+  const body = [
+    `<header><p class="eyebrow">Antiphon ledger audit</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(source)}</p></header>`,
+    `<div class="verdict ${verdict === 'verified' ? 'good' : 'bad'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
+    problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`))),
+    section('What is stated', `<dl>${statements(report).map(({ name, text }) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`),
+    section('Epsilon over the rounds', '<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)</figcaption><div id="cliques"></div></figure></div>'),
+    section('Cliques', table(['sites', 'epsilon (PLD)', 'epsilon (RDP)'], cliques.map((clique) => [escapeHtml(clique.sites.join(' + ')), figure(clique.pld), figure(clique.rdp)]))),
+    section('Sites', table(['site', 'modality', 'steps charged', 'delivered', 'epsilon (PLD)', 'epsilon (RDP)'], sites.map((site) => [escapeHtml(site.site), escapeHtml(site.modality), String(site.steps), String(site.delivered), figure(site.pld), figure(site.rdp)]))),
+    section('Rounds', roundsTable(rounds)),
+    section(
+      'Checked beside the ledger',
+      witnesses.length + copies.length + spendLogs.length === 0
+        ? '<p>No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.</p>'
+        : list([
+            ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
+            ...copies.map(({ name, lines }) => `${name}: a copy of the first ${lines} lines`),
+            ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${releases} releases of ${of.join(', ')}`),
+          ]),
+    ),
+    section('Released without noise', list(disclosures.map(({ what, why }) => `${what}; ${why}`))),
+  ].join('\n');
+  return renderPage({ title: `${title}: audit`, body, charts: chartsOf(report), script: SCRIPT, plotLibrary: await loadPlotLibrary() });
+
+  function roundsTable({ count, first, last }: AuditReport['rounds']): string {
+    const row = (round: AuditedRound): string[] => [
+      String(round.round),
+      escapeHtml(round.time),
+      escapeHtml(round.modality),
+      `${round.delivered.length} of ${round.sites.length}`,
+      String(round.refunded.length),
+      escapeHtml(round.noiseMultiplier),
+      escapeHtml(round.outcome),
+      figure(Number(round.spent.pld)),
+      figure(Number(round.spent.rdp)),
+    ];
+    const hidden = count - first.length - last.length;
+    return table(['round', 'time', 'modality', 'delivered', 'refunded', 'noise', 'outcome', 'PLD', 'RDP'], [...first.map(row), ...(hidden > 0 ? [[`... ${hidden} more`, '', '', '', '', '', '', '', '']] : []), ...last.map(row)]) + (curve.length === 0 ? '<p>No round yet.</p>' : '');
+  }
+}
+
+function chartsOf({ audit, curve }: AuditReport): unknown {
+  const finite = curve.filter(({ spent }) => Number.isFinite(fromDecimal(spent.pld)));
+  const names = new Map(finite.length === 0 ? [] : cliquesAt(audit.state, finite.at(-1)).map(({ name }) => [name, name]));
+  const byRound = finite.map((point) => new Map(cliquesAt(audit.state, point).map(({ name, epsilon }) => [name, epsilon])));
+  return {
+    rounds: finite.map(({ round }) => round),
+    pld: finite.map(({ spent }) => fromDecimal(spent.pld)),
+    rdp: finite.map(({ spent }) => fromDecimal(spent.rdp)),
+    budget: audit.state.plan === undefined ? null : fromDecimal(audit.state.plan.budget.epsilon),
+    cliques: [...names.keys()].map((name) => ({ name, values: byRound.map((at) => at.get(name) ?? null) })),
+  };
+}
+
+/** The worst few cliques of the whole study, as they stood at this round. */
+function cliquesAt(state: AuditReport['audit']['state'], point: CurvePoint | undefined): readonly { readonly name: string; readonly epsilon: number }[] {
+  const { plan } = state;
+  if (plan === undefined || point === undefined) return [];
+  const delta = fromDecimal(plan.budget.delta);
+  return everyClique({ sites: siteHistories(plan, point.charged), cliques: overlapCliques(state) }, CURVES).map((clique) => ({ name: clique.sites.join(' + '), epsilon: worstPld({ cliques: [clique], delta }).epsilon }));
+}
+
+const SCRIPT = `
+const range = (u, low, high) => [0, 1.08 * Math.max(high, charts.budget ?? 0)];
+const budget = { name: 'budget', values: charts.rounds.map(() => charts.budget), dash: [6, 4] };
+draw('epsilon', charts.rounds, [{ name: 'PLD', values: charts.pld }, { name: 'RDP', values: charts.rdp }, budget], { x: 'round', range });
+draw('cliques', charts.rounds, charts.cliques, { x: 'round', range });
+`;

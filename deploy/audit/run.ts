@@ -1,0 +1,181 @@
+import type { DisclosureEntry, EpsilonSpentText } from '../../shared/ledger/entry.ts';
+import type { LedgerState } from '../../shared/ledger/fold.ts';
+import { fromDecimal } from '../../shared/ledger/decimal.ts';
+import { chargesAfter, overlapCliques, siteHistories, type ChargedSteps } from '../../shared/ledger/spending.ts';
+import { createVerifier, isPldCheck, type AuditedRound, type LedgerAudit, type LedgerVerifier, type LedgerWatcher } from '../../shared/ledger/verify.ts';
+import type { Primitives } from '../../shared/crypto/primitives.ts';
+import { AntiphonError } from '../../shared/errors.ts';
+import { epsilonOf, type EpsilonPair } from '../../shared/privacy/accountant.ts';
+import { everyClique } from '../../shared/privacy/composition.ts';
+import { nodePrimitives } from '../../shared/platform/primitives.ts';
+import { compareCopies } from './copies.ts';
+import { deferSignatures } from './deferred.ts';
+import { readSpendLogs, type SpendCheck } from './spend-logs.ts';
+import type { AuditSources, LineSource } from './source.ts';
+import { readWitnesses, type WitnessCheck } from './witnesses.ts';
+
+export type AuditVerdict = 'verified' | 'budget-exceeded' | 'tampered' | 'forked' | 'unreadable';
+
+export interface AuditReport {
+  readonly verdict: AuditVerdict;
+  /** What is wrong, the worst first. */
+  readonly problems: readonly { readonly verdict: AuditVerdict; readonly message: string }[];
+  readonly source: string;
+  readonly audit: LedgerAudit;
+  readonly signatures: number;
+  readonly rounds: { readonly count: number; readonly first: readonly AuditedRound[]; readonly last: readonly AuditedRound[] };
+  readonly delivered: ReadonlyMap<string, number>;
+  readonly disclosures: readonly DisclosureEntry[];
+  readonly curve: readonly CurvePoint[];
+  readonly cliques: readonly (EpsilonPair & { readonly sites: readonly string[] })[];
+  readonly sites: readonly SiteFacts[];
+  readonly witnesses: readonly WitnessCheck[];
+  readonly spendLogs: readonly SpendCheck[];
+  readonly copies: readonly { readonly name: string; readonly lines: number }[];
+  readonly seconds: number;
+}
+
+export interface CurvePoint {
+  readonly round: number;
+  readonly time: string;
+  readonly spent: EpsilonSpentText;
+  readonly charged: ChargedSteps;
+}
+
+export interface SiteFacts extends EpsilonPair {
+  readonly site: string;
+  readonly modality: string;
+  readonly steps: number;
+  readonly delivered: number;
+  readonly disjointFrom: readonly string[];
+}
+
+/** Rounds shown from either end of a long study; all are verified. */
+const SHOWN = 20;
+const MAX_CLIQUES = 64;
+const SEVERITY: readonly AuditVerdict[] = ['unreadable', 'tampered', 'forked', 'budget-exceeded', 'verified'];
+
+/** Verifies a ledger from its bytes alone, beside it what witnesses and sites have kept. Memory does not grow with the ledger. Throws AntiphonError('audit-unreadable' | 'audit-tampered') where there is no text to read. */
+export async function auditLedger(sources: AuditSources): Promise<AuditReport> {
+  const startedAt = performance.now();
+  const spendLogs = await readSpendLogs(sources.spendLogs);
+  const witnesses = await readWitnesses(sources.witnesses);
+  const copies = compareCopies(sources.copies);
+  const rounds = { count: 0, first: [] as AuditedRound[], last: [] as AuditedRound[] };
+  const delivered = new Map<string, number>();
+  const disclosures: DisclosureEntry[] = [];
+  const curve: CurvePoint[] = [];
+
+  const watcher: LedgerWatcher = {
+    round: (round) => {
+      rounds.count += 1;
+      if (rounds.first.length < SHOWN) rounds.first.push(round);
+      else {
+        rounds.last.push(round);
+        if (rounds.last.length > SHOWN) rounds.last.shift();
+      }
+      for (const site of round.delivered) delivered.set(site, (delivered.get(site) ?? 0) + 1);
+    },
+    disclosure: (entry) => disclosures.push(entry),
+    line: (line, state, leaf) => {
+      spendLogs.line(line, leaf, state);
+      witnesses.line(state);
+      if (line.body.type === 'reserve' && isPldCheck(line.body.round, state.plan?.rounds ?? 1)) {
+        curve.push({ round: line.body.round, time: line.time, spent: line.body.epsilonAfter, charged: chargesAfter(state) });
+      }
+    },
+  };
+
+  const { audit, signatures } = await verifyAll(sources.ledger, { watcher, eachLine: copies.line });
+  const found: { readonly verdict: AuditVerdict; readonly message: string }[] = [];
+  if (audit.problem !== undefined) {
+    const { code, message, line } = audit.problem;
+    found.push({ verdict: code === 'budget-exceeded' ? 'budget-exceeded' : 'tampered', message: `line ${line + 1}: ${message} (${code})` });
+  }
+  if (audit.lines === 0) found.push({ verdict: 'unreadable', message: 'the ledger is empty' });
+  // What others say of this ledger means nothing where it does not hold by itself.
+  if (found.length === 0) {
+    found.push(...(await copies.finish()), ...witnesses.finish(audit.state, nodePrimitives), ...spendLogs.finish());
+  }
+  const problems = [...found].sort((a, b) => SEVERITY.indexOf(a.verdict) - SEVERITY.indexOf(b.verdict));
+  return {
+    verdict: problems[0]?.verdict ?? 'verified',
+    problems,
+    source: sources.ledger.name,
+    audit,
+    signatures,
+    rounds,
+    delivered,
+    disclosures,
+    curve,
+    ...facts(audit.state, delivered),
+    witnesses: witnesses.checks(),
+    spendLogs: spendLogs.checks(),
+    copies: copies.checks(),
+    seconds: (performance.now() - startedAt) / 1000,
+  };
+}
+
+/** The lines pass once, signatures being verified beside. Only where one is bad they pass again, up to it, so that nothing behind it is believed. */
+async function verifyAll(source: LineSource, { watcher, eachLine }: { readonly watcher: LedgerWatcher; readonly eachLine: (text: string) => Promise<void> | undefined }): Promise<{ readonly audit: LedgerAudit; readonly signatures: number }> {
+  const deferred = deferSignatures(nodePrimitives);
+  const verifier = createVerifier({ primitives: deferred.primitives, watcher });
+  const complete = await pass(source, verifier, async (text, line) => {
+    await deferred.reading(line);
+    await eachLine(text);
+  });
+  const { badLine, count } = await deferred.settled();
+  const audit = verifier.finish();
+  if (badLine !== undefined && badLine <= (audit.problem?.line ?? Infinity)) {
+    return { audit: await verifyAgain(source, nodePrimitives), signatures: count };
+  }
+  if (audit.problem === undefined && !complete) {
+    return { audit: { ...audit, problem: { type: 'ledger-problem', code: 'unsigned', message: 'the last line has no newline: it was cut', line: audit.lines - 1 } }, signatures: count };
+  }
+  return { audit, signatures: count };
+}
+
+async function verifyAgain(source: LineSource, primitives: Primitives): Promise<LedgerAudit> {
+  const verifier = createVerifier({ primitives, watcher: { round: () => undefined, disclosure: () => undefined } });
+  await pass(source, verifier, () => undefined);
+  return verifier.finish();
+}
+
+async function pass(source: LineSource, verifier: LedgerVerifier, before: (text: string, line: number) => Promise<void> | undefined): Promise<boolean> {
+  const lines = source.lines();
+  for (let line = 0; ; line += 1) {
+    const next = await lines.next();
+    if (next.done === true) return next.value.complete;
+    await before(next.value, line);
+    verifier.push(next.value);
+  }
+}
+
+function facts(state: LedgerState, delivered: ReadonlyMap<string, number>): Pick<AuditReport, 'cliques' | 'sites'> {
+  const { plan } = state;
+  if (plan === undefined) return { cliques: [], sites: [] };
+  const charged = chargesAfter(state);
+  const settings = { delta: fromDecimal(plan.budget.delta), rdpOrder: fromDecimal(plan.accountant.rdpOrder) };
+  const histories = siteHistories(plan, charged);
+  const cliques = everyClique({ sites: histories, cliques: overlapCliques(state) }, MAX_CLIQUES)
+    .map(({ sites, events }) => ({ sites, ...epsilonOf({ events, ...settings }) }))
+    .sort((a, b) => b.pld - a.pld);
+  const sites = [...state.sites.values()].map(({ site, modality, disjointFrom }) => {
+    const events = histories.find((history) => history.site === site)?.events ?? [];
+    return { site, modality, steps: charged.get(site) ?? 0, delivered: delivered.get(site) ?? 0, disjointFrom, ...epsilonOf({ events, ...settings }) };
+  });
+  return { cliques, sites };
+}
+
+export function auditError({ verdict, problems }: AuditReport): AntiphonError | undefined {
+  const message = problems[0]?.message ?? '';
+  switch (verdict) {
+    case 'verified':
+      return undefined;
+    case 'budget-exceeded':
+    case 'tampered':
+    case 'forked':
+    case 'unreadable':
+      return new AntiphonError(`audit-${verdict}`, message);
+  }
+}

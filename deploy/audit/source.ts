@@ -1,0 +1,102 @@
+import { TextDecoder } from 'node:util';
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AntiphonError } from '../../shared/errors.ts';
+
+/** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites have kept. */
+export interface AuditSources {
+  readonly ledger: LineSource;
+  readonly witnesses: LineSource | undefined;
+  /** Copies of the ledger that sites keep. */
+  readonly copies: readonly LineSource[];
+  /** Spend logs of data sets. */
+  readonly spendLogs: readonly LineSource[];
+}
+
+export interface LineSource {
+  readonly name: string;
+  /** Lines without their newline; streamed. Throws AntiphonError('audit-unreadable' | 'audit-tampered'). */
+  readonly lines: () => AsyncGenerator<string, { readonly complete: boolean }>;
+}
+
+/** A ledger file, a run's folder, or the address of a running coordinator; with the folders or files of sites. */
+export async function findSources(target: string, siteLogs: readonly string[]): Promise<AuditSources> {
+  const kept = (await Promise.all(siteLogs.map(findKept))).flat();
+  if (/^https?:\/\//.test(target)) {
+    const at = (path: string): string => new URL(path, target.endsWith('/') ? target : `${target}/`).href;
+    return { ledger: urlLines(at('ledger.jsonl')), witnesses: urlLines(at('witnesses.jsonl')), ...sorted(kept) };
+  }
+  const kind = await stat(target).catch((error: unknown) => {
+    throw new AntiphonError('audit-unreadable', `cannot read ${target}: ${messageOf(error)}; give a ledger.jsonl, the folder of a run, or the address of a coordinator`, { cause: error });
+  });
+  if (!kind.isDirectory()) return { ledger: fileLines(target), witnesses: undefined, ...sorted(kept) };
+  const witnesses = await exists(join(target, 'witnesses.jsonl'));
+  // A simulation keeps its sites inside the run's folder.
+  const simulated = await Promise.all((await readdir(join(target, 'sites')).catch(() => [])).map((site) => findKept(join(target, 'sites', site))));
+  return { ledger: fileLines(join(target, 'ledger.jsonl')), witnesses: witnesses ? fileLines(join(target, 'witnesses.jsonl')) : undefined, ...sorted([...kept, ...simulated.flat()]) };
+}
+
+/** The JSONL files of a site's folder or vault, or one such file. */
+async function findKept(path: string): Promise<readonly string[]> {
+  const kind = await stat(path).catch((error: unknown) => {
+    throw new AntiphonError('audit-unreadable', `cannot read ${path}: ${messageOf(error)}; give a site's folder, its vault, or one of their .jsonl files with --site-logs`, { cause: error });
+  });
+  if (!kind.isDirectory()) return [path];
+  return (await readdir(path)).filter((name) => name.endsWith('.jsonl')).map((name) => join(path, name));
+}
+
+function sorted(paths: readonly string[]): Pick<AuditSources, 'copies' | 'spendLogs'> {
+  const isCopy = (path: string): boolean => path.endsWith('ledger.jsonl');
+  return { copies: paths.filter(isCopy).map(fileLines), spendLogs: paths.filter((path) => !isCopy(path)).map(fileLines) };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, () => false);
+}
+
+function fileLines(path: string): LineSource {
+  return { name: path, lines: () => splitLines(createReadStream(path, { highWaterMark: 1 << 20 }), path) };
+}
+
+function urlLines(url: string): LineSource {
+  const bytes = async function* (): AsyncGenerator<Uint8Array> {
+    const response = await fetch(url);
+    if (!response.ok || response.body === null) throw new AntiphonError('audit-unreadable', `${url} answered ${response.status}; is it the address of an Antiphon coordinator?`);
+    yield* response.body;
+  };
+  return { name: url, lines: () => splitLines(bytes(), url) };
+}
+
+/** A line longer than this is none of ours. */
+const MAX_LINE = 1 << 24;
+
+async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, { readonly complete: boolean }> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  let rest = '';
+  try {
+    for await (const chunk of chunks) {
+      const lines = (rest + decode(decoder, name, chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      if (rest.length > MAX_LINE) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE} characters: it is no ledger`);
+      yield* lines;
+    }
+  } catch (error) {
+    throw error instanceof AntiphonError ? error : new AntiphonError('audit-unreadable', `cannot read ${name}: ${messageOf(error)}`, { cause: error });
+  }
+  rest += decode(decoder, name);
+  if (rest !== '') yield rest;
+  return { complete: rest === '' };
+}
+
+function decode(decoder: TextDecoder, name: string, chunk?: Uint8Array): string {
+  try {
+    return chunk === undefined ? decoder.decode() : decoder.decode(chunk, { stream: true });
+  } catch (error) {
+    throw new AntiphonError('audit-tampered', `${name} is not UTF-8 text: some byte of it was changed`, { cause: error });
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? (error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message) : String(error);
+}

@@ -1,0 +1,125 @@
+import Table from 'cli-table3';
+import { tableStyle } from '../display.ts';
+import { createColors } from 'picocolors';
+import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
+import type { AuditedRound } from '../../shared/ledger/verify.ts';
+import type { AuditReport, AuditVerdict } from './run.ts';
+
+export const HEADLINES: Record<AuditVerdict, string> = { verified: 'VERIFIED', 'budget-exceeded': 'BUDGET EXCEEDED', tampered: 'TAMPERED', forked: 'FORKED', unreadable: 'UNREADABLE' };
+
+/** What is protected, against whom, under which assumptions: the sentences of the terminal and of the page. */
+export function statements({ audit, sites }: AuditReport): readonly { readonly name: string; readonly text: string }[] {
+  const { plan, ended } = audit.state;
+  if (plan === undefined) return [];
+  const { pld, rdp, delta } = audit.spent;
+  const spent = pld === 'Infinity' ? 'epsilon infinity: NO PRIVACY' : `epsilon ${short(pld)} (PLD), ${short(rdp)} (RDP, order ${plan.accountant.rdpOrder}) at delta ${delta}`;
+  const disjoint = sites.filter(({ disjointFrom }) => disjointFrom.length > 0);
+  const statement = ({ site, disjointFrom }: (typeof disjoint)[number]): string => (disjointFrom.includes(EVERY_OTHER_SITE) ? site : `${site} (from ${disjointFrom.join(', ')})`);
+  return [
+    { name: 'study', text: `${plan.studyName} (${plan.study.slice(0, 16)}...), coordinator key ${plan.coordinatorKey.slice(0, 16)}...` },
+    { name: 'spent', text: `${spent}, of a budget of ${plan.budget.epsilon} held against ${plan.accountant.binding.toUpperCase()}; recomputed here from the entries` },
+    { name: 'protects', text: `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
+    {
+      name: 'assumes',
+      text: `sites sample and noise as their signed receipts say, and keep both secret; PLD: the schedule of the PLAN was fixed before any data were touched${
+        disjoint.length === 0 ? '; nothing about who is where' : `; no patient is at two sites of a modality among those that both signed so: ${disjoint.map(statement).join(', ')}`
+      }`,
+    },
+    { name: 'covers not', text: "a patient's own site, false statements of sites (signed, so attributable), poisoned updates, timing, and what is listed as released without noise" },
+    { name: 'closed', text: ended === undefined ? 'no: the study goes on, or lines at the end were removed, which only a witness or a copy can show' : `yes: ${ended.reason}` },
+  ];
+}
+
+export function formatAudit(report: AuditReport, { color }: { readonly color: boolean }): string {
+  const paint = createColors(color);
+  const { audit, verdict, problems, cliques, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
+  const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
+  const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
+  for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
+  if (audit.problem !== undefined) lines.push(paint.red('Nothing from that line on is believed.'));
+  if (audit.state.plan === undefined) return lines.join('\n');
+  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', roundsTable(report, color), '');
+  lines.push('Worst-off patients (one site per modality that they may be at):');
+  for (const clique of cliques.slice(0, 5)) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
+  lines.push('', sitesTable(sites, color));
+  if (witnesses.length + copies.length + spendLogs.length > 0) {
+    lines.push('', 'Checked beside the ledger:');
+    for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
+    for (const { name, lines: count } of copies) lines.push(`  - ${name}: a copy of the first ${count} lines`);
+    for (const { name, sites: of, releases } of spendLogs) lines.push(`  - ${name}: ${releases} releases of ${of.join(', ')}`);
+  } else lines.push('', 'No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.');
+  lines.push('', 'Released without noise:', ...disclosures.map(({ what, why }) => `  - ${what}; ${why}`));
+  return lines.join('\n');
+}
+
+export function auditJson(report: AuditReport): Record<string, unknown> {
+  const { audit, curve, rounds, verdict, problems, source, signatures, witnesses, spendLogs, copies, seconds } = report;
+  const { plan, ended } = audit.state;
+  return {
+    verdict,
+    problem: problems[0]?.message ?? null,
+    problems,
+    source,
+    signatures,
+    witnesses,
+    spendLogs,
+    copies,
+    seconds,
+    lines: audit.lines,
+    study: plan?.studyName ?? null,
+    studyHash: plan?.study ?? null,
+    budget: plan?.budget ?? null,
+    accountant: plan?.accountant ?? null,
+    spent: audit.spent,
+    epsilon: finite(Number(audit.spent[plan?.accountant.binding ?? 'pld'])),
+    delta: Number(audit.spent.delta),
+    closed: ended !== undefined,
+    roundCount: rounds.count,
+    rounds: [...rounds.first, ...rounds.last],
+    curve: curve.map(({ round, time, spent }) => ({ round, time, ...spent })),
+    statements: Object.fromEntries(statements(report).map(({ name, text }) => [name, text])),
+    disclosures: report.disclosures.map(({ what, why }) => ({ what, why })),
+    cliques: report.cliques.map(({ sites, pld, rdp }) => ({ sites, pld: finite(pld), rdp: finite(rdp) })),
+    sites: report.sites.map(({ pld, rdp, ...site }) => ({ ...site, pld: finite(pld), rdp: finite(rdp) })),
+  };
+}
+
+function finite(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}
+
+export function figure(epsilon: number): string {
+  return Number.isFinite(epsilon) ? epsilon.toFixed(4) : 'infinity';
+}
+
+function short(epsilon: string): string {
+  return figure(Number(epsilon));
+}
+
+function roundsTable({ rounds }: AuditReport, color: boolean): string {
+  const table = new Table({ head: ['round', 'modality', 'sites', 'delivered', 'refunded', 'q', 'noise', 'steps', 'outcome', 'PLD', 'RDP'], style: tableStyle(color) });
+  const row = (round: AuditedRound): (string | number)[] => [
+    round.round,
+    round.modality,
+    round.sites.length,
+    round.delivered.length,
+    round.refunded.length,
+    round.samplingRate,
+    round.noiseMultiplier,
+    round.steps,
+    round.outcome,
+    short(round.spent.pld),
+    short(round.spent.rdp),
+  ];
+  table.push(...rounds.first.map(row));
+  const hidden = rounds.count - rounds.first.length - rounds.last.length;
+  if (hidden > 0) table.push([{ colSpan: 11, content: `... ${hidden} rounds more, verified like these ...` }]);
+  table.push(...rounds.last.map(row));
+  return table.toString();
+}
+
+function sitesTable(sites: AuditReport['sites'], color: boolean): string {
+  const table = new Table({ head: ['site', 'modality', 'steps charged', 'delivered', 'PLD', 'RDP'], style: tableStyle(color) });
+  for (const { site, modality, steps, delivered, pld, rdp } of sites.slice(0, 40)) table.push([site, modality, steps, delivered, figure(pld), figure(rdp)]);
+  return table.toString();
+}
