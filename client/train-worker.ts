@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads';
 import { AntiphonError } from '../shared/errors.ts';
 import { buildDataset, type Dataset } from '../shared/data/dataset.ts';
-import { createNetwork, type Network } from '../shared/model/network.ts';
+import { networkOf, type Network } from '../shared/model/network.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
 import { openBackend, type BackendReport } from '../shared/platform/backend.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
@@ -26,13 +26,12 @@ let backend: Promise<BackendReport> | undefined;
 async function open(request: Extract<TrainerRequest, { type: 'open' }>): Promise<TrainerAnswer> {
   const study = studyFromUnknown(JSON.parse(request.study));
   const site = study.sites.find(({ name }) => name === request.site);
-  const modality = site === undefined ? undefined : study.modalities[site.modality];
-  if (site === undefined || modality === undefined) throw new AntiphonError('study-invalid', `the study has no site "${request.site}"`);
+  if (site === undefined) throw new AntiphonError('study-invalid', `the study has no site "${request.site}"`);
   const { where, share } = site;
   const selection = { ...(where === undefined ? {} : { where }), ...(share === undefined ? {} : { share }) };
   const dataset = await buildDataset({ study, modality: site.modality, selection, files: openDataFolder(request.data), primitives: nodePrimitives });
   checkPatientCap(site.name, dataset.patients.ids.length, site.patients);
-  const network = createNetwork({ shape: modality.shape, encoder: modality.encoder, features: study.head.features, classes: study.classes.length });
+  const network = networkOf(study, site.modality);
   backend ??= openBackend(request.backend);
   const report = await backend;
   await proveBackend([network]);

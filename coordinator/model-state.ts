@@ -1,5 +1,5 @@
 import type { Study } from '../shared/study/schema.ts';
-import { createNetwork, type Network } from '../shared/model/network.ts';
+import { networkOf, type Network } from '../shared/model/network.ts';
 import { invariant } from '../shared/errors.ts';
 
 /** The one multimodal model: an encoder per modality and the head they share, flat (shared/model/network.ts). */
@@ -9,12 +9,7 @@ export interface ModelState {
 }
 
 export function networksOf(study: Study): ReadonlyMap<string, Network> {
-  return new Map(
-    Object.entries(study.modalities).map(([name, { shape, encoder }]) => [
-      name,
-      createNetwork({ shape, encoder, features: study.head.features, classes: study.classes.length }),
-    ]),
-  );
+  return new Map(Object.keys(study.modalities).map((name) => [name, networkOf(study, name)]));
 }
 
 /** Round 0: drawn from the study's public seed, the same head for every modality. */

@@ -13,6 +13,7 @@ import type { ResolvedStudy } from '../shared/study/resolve.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { combineUpdates, freshOptimiser, serverStep } from './aggregate.ts';
+import { averageWith, isAveraged } from './average.ts';
 import type { Book } from './book.ts';
 import { reserveRound } from './budget.ts';
 import { checkUpdate, updateNormBound } from './check-update.ts';
@@ -98,7 +99,7 @@ async function beginLedger({ study, resolved, studyHash }: StudyContext, { book,
 async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints }: CoordinatorPorts): Promise<Checkpoint> {
   const committed = book.state().lastCommittedRound;
   if (committed > 0) return checkpoints.load(committed, studyHash);
-  return { round: 0, model: initialModel(study, networks), optimisers: new Map(), headMoments: new Map() };
+  return { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map() };
 }
 
 /** Resolves when every site of the study has enrolled and said that it is ready; the join deadline ends the wait. */
@@ -262,7 +263,7 @@ async function conclude(
   return checkpoint;
 }
 
-/** Weighted mean, head protection, server optimiser: all of it post-processing of noised updates. */
+/** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */
 function combine(
   { study, networks }: StudyContext,
   checkpoint: Checkpoint,
@@ -286,7 +287,9 @@ function combine(
     state: checkpoint.optimisers.get(modality) ?? freshOptimiser(network.size),
     spec: study.optimiser.server,
   });
-  return { round, model: withFlat(checkpoint.model, modality, weights), optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments };
+  const model = withFlat(checkpoint.model, modality, weights);
+  const average = isAveraged(study, round) ? averageWith(checkpoint.average, model) : checkpoint.average;
+  return { round, model, average, optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments };
 }
 
 function isEvaluated(study: Study, round: number): boolean {
@@ -299,7 +302,7 @@ async function evaluate(
   { checkpoint, split }: { readonly checkpoint: Checkpoint; readonly split: 'selection' | 'test' },
 ): Promise<void> {
   if (ports.evaluationSets === undefined) return;
-  const evaluation = await evaluateModel({ model: checkpoint.model, networks, set: ports.evaluationSets[split], classes: study.classes.length, fusion: study.fusion });
+  const evaluation = await evaluateModel({ model: checkpoint.average?.model ?? checkpoint.model, networks, set: ports.evaluationSets[split], classes: study.classes.length, fusion: study.fusion });
   ports.emit({ type: 'evaluated', time: iso(ports.now()), round: checkpoint.round, split, evaluation });
 }
 

@@ -15,13 +15,14 @@ export interface StudyOverrides {
 }
 
 /** The study as the options change it; validated again as if it had been written so. */
-export function overrideStudy(study: Study, options: StudyOverrides): Study {
+export function overrideStudy(given: Study, options: StudyOverrides): Study {
   const { rounds, seed, sites, noPrivacy } = options;
+  if (noPrivacy === true && (options.epsilon !== undefined || options.noiseMultiplier !== undefined)) {
+    throw new AntiphonError('usage', '--no-privacy excludes --epsilon and --noise-multiplier');
+  }
+  const study = noPrivacy === true ? withoutPrivacy(given) : given;
   let privacy = study.privacy;
-  if (noPrivacy === true) {
-    if (options.epsilon !== undefined || options.noiseMultiplier !== undefined) throw new AntiphonError('usage', '--no-privacy excludes --epsilon and --noise-multiplier');
-    privacy = { protection: 'none', samplingRate: privacy.samplingRate };
-  } else if (options.epsilon !== undefined || options.delta !== undefined || options.noiseMultiplier !== undefined) {
+  if (options.epsilon !== undefined || options.delta !== undefined || options.noiseMultiplier !== undefined) {
     if (privacy.protection === 'none') throw new AntiphonError('usage', 'the study runs without privacy: epsilon, delta and noise have no meaning for it; set privacy.protection to local-noise');
     const { epsilon: oldEpsilon, noiseMultiplier: oldNoise, ...rest } = privacy;
     // A new budget is calibrated for; a new noise multiplier says its own epsilon.
@@ -36,6 +37,24 @@ export function overrideStudy(study: Study, options: StudyOverrides): Study {
     schedule: { ...study.schedule, ...(rounds === undefined ? {} : { rounds }) },
     sites: sites === undefined ? study.sites : repartition(study, sites),
   });
+}
+
+/** The comparison arm: neither clipped nor noised, trained as the study's own `withoutPrivacy` section says where it has one. */
+function withoutPrivacy({ withoutPrivacy: arm = {}, ...study }: Study): Study {
+  const { samplingRate, localSteps, learningRate, rounds } = arm;
+  // What the arm sets for all modalities replaces their own values; what it sets for one goes before that.
+  const replaced = (['samplingRate', 'localSteps', 'learningRate'] as const).filter((key) => arm[key] !== undefined) as readonly string[];
+  const modalities = Object.entries(study.modalities).map(([name, modality]) => {
+    const kept = Object.entries(modality).filter(([key]) => !replaced.includes(key));
+    return [name, { ...Object.fromEntries(kept), ...arm.modalities?.[name] }];
+  });
+  return {
+    ...study,
+    modalities: Object.fromEntries(modalities) as Study['modalities'],
+    schedule: { ...study.schedule, rounds: rounds ?? study.schedule.rounds, localSteps: localSteps ?? study.schedule.localSteps },
+    optimiser: { ...study.optimiser, local: { ...study.optimiser.local, learningRate: learningRate ?? study.optimiser.local.learningRate } },
+    privacy: { protection: 'none', samplingRate: samplingRate ?? study.privacy.samplingRate },
+  };
 }
 
 /** N sites per modality over the patients that its sites held before; only for studies whose sites differ in their shares alone. */

@@ -4,6 +4,7 @@ import { AntiphonError, invariant } from '../../shared/errors.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import type { OptimiserState } from '../aggregate.ts';
+import type { ModelAverage } from '../average.ts';
 import type { HeadMoments } from '../head-projection.ts';
 import type { ModelState } from '../model-state.ts';
 import { formatSafetensors, parseSafetensors } from './safetensors.ts';
@@ -11,7 +12,10 @@ import { formatSafetensors, parseSafetensors } from './safetensors.ts';
 /** Everything a later round needs: model, server optimiser per modality, head moments. All of it is released, noised state. */
 export interface Checkpoint {
   readonly round: number;
+  /** What the next round trains on from. */
   readonly model: ModelState;
+  /** What is evaluated, and what the study ends with, once rounds are averaged (`optimiser.averageLast`). */
+  readonly average: ModelAverage | undefined;
   readonly optimisers: ReadonlyMap<string, OptimiserState>;
   readonly headMoments: HeadMoments;
 }
@@ -47,16 +51,23 @@ export async function openCheckpoints(folder: string, networks: ReadonlyMap<stri
 function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, Network>, studyHash: string): Uint8Array {
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   const flat = (name: string, values: Float32Array): void => void tensors.set(name, { shape: [values.length], values });
-  for (const [modality, network] of networks) {
-    const encoder = checkpoint.model.encoders.get(modality);
-    invariant(encoder !== undefined, `encoder of ${modality}`);
-    for (const { name, shape, offset } of network.parameters) {
-      if (offset >= network.encoderSize) continue;
-      const size = shape.reduce((a, b) => a * b, 1);
-      tensors.set(`${modality}/${name}`, { shape, values: encoder.subarray(offset, offset + size) });
+  const addModel = (prefix: string, model: ModelState): void => {
+    for (const [modality, network] of networks) {
+      const encoder = model.encoders.get(modality);
+      invariant(encoder !== undefined, `encoder of ${modality}`);
+      for (const { name, shape, offset } of network.parameters) {
+        if (offset >= network.encoderSize) continue;
+        const size = shape.reduce((a, b) => a * b, 1);
+        tensors.set(`${prefix}${modality}/${name}`, { shape, values: encoder.subarray(offset, offset + size) });
+      }
     }
+    flat(`${prefix}head`, model.head);
+  };
+  addModel('', checkpoint.model);
+  if (checkpoint.average !== undefined) {
+    addModel('average/', checkpoint.average.model);
+    flat('average/rounds', Float32Array.of(checkpoint.average.rounds));
   }
-  flat('head', checkpoint.model.head);
   for (const [modality, { first, second }] of checkpoint.optimisers) {
     flat(`optimiser/${modality}/first`, first);
     flat(`optimiser/${modality}/second`, second);
@@ -76,17 +87,23 @@ function readCheckpoint(bytes: Uint8Array, expected: { readonly path: string; re
     if (tensor === undefined) throw new AntiphonError('storage-failed', `${path} lacks the tensor ${name}; it was written by another version or damaged`);
     return tensor.values;
   };
-  const encoders = new Map<string, Float32Array>();
+  const takeModel = (prefix: string): ModelState => {
+    const encoders = new Map<string, Float32Array>();
+    for (const [modality, network] of networks) {
+      const encoder = new Float32Array(network.encoderSize);
+      for (const { name, offset } of network.parameters) if (offset < network.encoderSize) encoder.set(take(`${prefix}${modality}/${name}`), offset);
+      encoders.set(modality, encoder);
+    }
+    return { encoders, head: take(`${prefix}head`) };
+  };
   const optimisers = new Map<string, OptimiserState>();
   const headMoments = new Map<string, Float64Array>();
-  for (const [modality, network] of networks) {
-    const encoder = new Float32Array(network.encoderSize);
-    for (const { name, offset } of network.parameters) if (offset < network.encoderSize) encoder.set(take(`${modality}/${name}`), offset);
-    encoders.set(modality, encoder);
+  for (const modality of networks.keys()) {
     if (tensors.has(`optimiser/${modality}/first`)) {
       optimisers.set(modality, { first: take(`optimiser/${modality}/first`), second: take(`optimiser/${modality}/second`) });
     }
     if (tensors.has(`head-moment/${modality}`)) headMoments.set(modality, Float64Array.from(take(`head-moment/${modality}`)));
   }
-  return { round, model: { encoders, head: take('head') }, optimisers, headMoments };
+  const average = tensors.has('average/rounds') ? { rounds: take('average/rounds')[0] ?? 1, model: takeModel('average/') } : undefined;
+  return { round, model: takeModel(''), average, optimisers, headMoments };
 }

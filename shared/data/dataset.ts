@@ -4,13 +4,13 @@ import type { Modality, Study } from '../study/schema.ts';
 import type { DataFiles } from './files.ts';
 import { selects, shareOf, type Selection } from './selection.ts';
 import { columnIndex, readTable, type Table } from './table.ts';
-import { readValues, rowReader } from './values.ts';
+import { encoderInputReader, readValues } from './values.ts';
 
 /** The records of one modality that a site holds, or that an evaluation uses. SENSITIVE at a site: never logged, never sent. */
 export interface Dataset {
-  /** Features per record. */
+  /** Features per record, as the encoder sees them. */
   readonly size: number;
-  /** [records, size] row-major, normalised by the study's public constants. */
+  /** [records, size] row-major, normalised by the study's public constants, then through the modality's front-end. */
   readonly features: Float32Array;
   /** Class of each record, 0-based. */
   readonly labels: Int32Array;
@@ -34,7 +34,7 @@ export interface DatasetRequest {
 }
 
 /**
- * Reads, selects, normalises, groups by patient. Throws AntiphonError('data-invalid') naming file and line (never a value) on a missing
+ * Reads, selects, normalises, applies the front-end, groups by patient. Throws AntiphonError('data-invalid') naming file and line (never a value) on a missing
  * file or column, a wrong shape, a label or row out of range, a missing or infinite feature, or when nothing is selected.
  */
 export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
@@ -44,23 +44,23 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
   const index = await readTable(files, spec.records.index);
   const entries = selectEntries({ index, spec, selection, sampleColumn, classes: study.classes, sha256: primitives.sha256 });
   const values = await readValues(files, { name, spec });
-  const read = rowReader(values, { name, spec });
+  const { size, read } = encoderInputReader(values, { name, spec });
 
-  const features = new Float32Array(entries.length * values.size);
+  const features = new Float32Array(entries.length * size);
   const kept: Entry[] = [];
   for (const entry of entries) {
     if (entry.row >= values.rows) {
       throw new AntiphonError('data-invalid', `${index.path}:${entry.line} points beyond the last row of ${values.path}, which has ${values.rows}; the two files do not belong together`);
     }
-    if (read(entry.row, features, kept.length * values.size)) kept.push(entry);
+    if (read(entry.row, features, kept.length * size)) kept.push(entry);
   }
   if (kept.length === 0) {
     const why = entries.length === 0 ? 'no line passes' : `${entries.length} lines pass, none with ${spec.records.minimumMeasured} measured features;`;
     throw new AntiphonError('data-invalid', `expected records of modality "${name}" in ${index.path}: ${why} ${describe(spec, selection)}; check the study's "where" and "share" and the data folder`);
   }
   return {
-    size: values.size,
-    features: kept.length === entries.length ? features : features.slice(0, kept.length * values.size),
+    size,
+    features: kept.length === entries.length ? features : features.slice(0, kept.length * size),
     labels: Int32Array.from(kept, ({ label }) => label),
     lines: Int32Array.from(kept, ({ line }) => line),
     patients: groupByPatient(kept),

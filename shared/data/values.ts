@@ -1,6 +1,7 @@
 import { AntiphonError } from '../errors.ts';
 import type { Modality, TransformSpec } from '../study/schema.ts';
 import type { DataFiles } from './files.ts';
+import { createFrontEnd } from './front-end.ts';
 import { parseNpy } from './npy.ts';
 import { columnIndex, readTable, type Table } from './table.ts';
 
@@ -65,6 +66,23 @@ function tableValues(table: Table, columns: readonly string[]): ValuesFile {
 
 /** Normalises one row into `target` at `offset`; returns false, writing nothing, where fewer than `minimumMeasured` features are measured. */
 export type RowReader = (row: number, target: Float32Array, offset: number) => boolean;
+
+/** What the encoder gets of each row: transformed, then through the modality's front-end where it has one; `size` features each. */
+export function encoderInputReader(values: ValuesFile, modality: { readonly name: string; readonly spec: Modality }): { readonly size: number; readonly read: RowReader } {
+  const read = rowReader(values, modality);
+  const { shape, records } = modality.spec;
+  if (records.frontEnd === undefined) return { size: values.size, read };
+  const { size, apply } = createFrontEnd(records.frontEnd, shape);
+  const record = new Float32Array(values.size);
+  return {
+    size,
+    read: (row, target, offset) => {
+      const present = read(row, record, 0);
+      if (present) apply(record, target, offset);
+      return present;
+    },
+  };
+}
 
 export function rowReader(values: ValuesFile, modality: { readonly name: string; readonly spec: Modality }): RowReader {
   const { transform, minimumMeasured } = modality.spec.records;

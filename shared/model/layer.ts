@@ -1,11 +1,17 @@
 import type { Tensor } from './tf.ts';
 
+/** How a parameter is drawn: uniform in +-sqrt(6 / fanIn); all ones; all zeros; a matrix of orthogonal columns of L2 norm `length` (rows, where it is wide). */
+export type InitialValues =
+  | { readonly type: 'he'; readonly fanIn: number }
+  | { readonly type: 'ones' }
+  | { readonly type: 'zeros' }
+  | { readonly type: 'orthogonal'; readonly length: number };
+
 /** A trained tensor of a layer; its place in the flat vector is the network's. */
 export interface ParameterShape {
   readonly name: string;
   readonly shape: readonly number[];
-  /** How it is drawn: uniform in +-sqrt(6 / fanIn), all ones, all zeros. */
-  readonly initial: { readonly type: 'he'; readonly fanIn: number } | { readonly type: 'ones' } | { readonly type: 'zeros' };
+  readonly initial: InitialValues;
 }
 
 /**

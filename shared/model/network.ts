@@ -1,7 +1,8 @@
 import { AntiphonError, assertNever } from '../errors.ts';
-import type { EncoderSpec } from '../study/schema.ts';
+import { encoderShape } from '../study/encoder-input.ts';
+import type { EncoderSpec, HeadInitialSpec, Study } from '../study/schema.ts';
 import { drawParameter, seededUniform } from './initialise.ts';
-import type { Layer, ParameterShape } from './layer.ts';
+import type { InitialValues, Layer, ParameterShape } from './layer.ts';
 import { relu, tanh } from './layers/activation.ts';
 import { conv2d } from './layers/conv2d.ts';
 import { dense } from './layers/dense.ts';
@@ -9,12 +10,14 @@ import { groupNorm } from './layers/normalise.ts';
 import { flatten } from './layers/plain.ts';
 
 export interface NetworkSpec {
-  /** Of one record: [features] or [height, width, channels]. */
+  /** Of one record as the encoder sees it: [features] or [height, width, channels]. */
   readonly shape: readonly number[];
   readonly encoder: EncoderSpec;
   /** Width of the shared head's input. */
   readonly features: number;
   readonly classes: number;
+  /** Omitted: random encoders and a small random head. */
+  readonly headInitial?: HeadInitialSpec;
 }
 
 export interface PlacedParameter extends ParameterShape {
@@ -38,6 +41,14 @@ export interface Network {
   readonly initialise: (seed: number, modality: string) => Float32Array<ArrayBuffer>;
 }
 
+/** The network of one of a study's modalities: the same at its sites and at the coordinator. */
+export function networkOf(study: Study, modality: string): Network {
+  const spec = study.modalities[modality];
+  if (spec === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${modality}"; it has: ${Object.keys(study.modalities).join(', ')}`);
+  const { features, initial } = study.head;
+  return createNetwork({ shape: encoderShape(spec), encoder: spec.encoder, features, classes: study.classes.length, ...(initial === undefined ? {} : { headInitial: initial }) });
+}
+
 /** Throws AntiphonError('study-invalid') for shapes that no network can have. */
 export function createNetwork(spec: NetworkSpec): Network {
   checkSizes(spec);
@@ -46,7 +57,7 @@ export function createNetwork(spec: NetworkSpec): Network {
 
 /** Encoder layers of any make, from records of `spec.shape` to [features], and the shared head behind them. */
 export function assembleNetwork(spec: NetworkSpec, encoder: readonly Layer[]): Network {
-  const head = dense('head', spec.features, spec.classes, 'head');
+  const head = dense('head', spec.features, spec.classes, spec.headInitial ?? { type: 'he', fanIn: 100 * spec.features });
   const layers = [...encoder, head];
   let offset = 0;
   const parameters = layers.flatMap((layer) => layer.parameters).map((parameter) => {
@@ -73,15 +84,17 @@ export function assembleNetwork(spec: NetworkSpec, encoder: readonly Layer[]): N
   };
 }
 
-function encoderLayers({ shape, encoder, features }: NetworkSpec): readonly Layer[] {
+function encoderLayers({ shape, encoder, features, headInitial }: NetworkSpec): readonly Layer[] {
   const activation = encoder.activation === 'relu' ? relu : tanh;
+  // Zero features in front of a large head: every record starts at equal class probabilities, and the first gradients are all of the encoder's last layer.
+  const last = (width: number): InitialValues => (headInitial === undefined ? { type: 'he', fanIn: width } : { type: 'zeros' });
   const layers: Layer[] = [];
   switch (encoder.type) {
     case 'mlp': {
       let width = sizeOf(shape);
       if (shape.length > 1) layers.push(flatten('encoder/flatten', shape));
       [...encoder.hidden, features].forEach((outputs, i) => {
-        layers.push(dense(`encoder/dense${i}`, width, outputs));
+        layers.push(dense(`encoder/dense${i}`, width, outputs, i === encoder.hidden.length ? last(width) : { type: 'he', fanIn: width }));
         if (encoder.normalise === 'layer') layers.push(groupNorm(`encoder/norm${i}`, [outputs], 1));
         layers.push(activation(`encoder/activation${i}`, [outputs]));
         width = outputs;
@@ -108,7 +121,7 @@ function encoderLayers({ shape, encoder, features }: NetworkSpec): readonly Laye
         layers.push(activation(`encoder/activation${i}`, convolution.outputShape));
         input = [convolution.outputShape[0]!, convolution.outputShape[1]!, filters];
       });
-      layers.push(flatten('encoder/flatten', input), dense('encoder/dense', sizeOf(input), features), activation('encoder/features', [features]));
+      layers.push(flatten('encoder/flatten', input), dense('encoder/dense', sizeOf(input), features, last(sizeOf(input))), activation('encoder/features', [features]));
       return layers;
     }
     default:

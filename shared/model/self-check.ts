@@ -75,7 +75,8 @@ async function proveNetwork(network: Network): Promise<LayerReport> {
   const uniform = seededUniform(11, 'self-check');
   const features = Float32Array.from({ length: COUNT * inputSize }, (_, i) => (i < inputSize ? -uniform() : 2 * uniform() - 1));
   const labels = Int32Array.from({ length: COUNT }, (_, i) => i % spec.classes);
-  const weights = loadWeights(network, network.initialise(11, 'self-check'));
+  // Off the initial values, which may be zeros: a layer behind zeros has no gradient to compare.
+  const weights = loadWeights(network, network.initialise(11, 'self-check').map((value) => value + 0.2 * (2 * uniform() - 1)));
   try {
     const batch = { network, weights, microBatch: 3 };
     const alone: Float64Array[] = [];

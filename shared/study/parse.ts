@@ -2,7 +2,8 @@ import didYouMean from 'didyoumean2';
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AntiphonError } from '../errors.ts';
-import { studySchema, type Study } from './schema.ts';
+import { frontEndShape } from './encoder-input.ts';
+import { studySchema, type Modality, type Study } from './schema.ts';
 
 /**
  * A study from YAML text. `source` names the text in messages (a path). Throws AntiphonError('study-invalid') listing
@@ -129,27 +130,43 @@ function contradictions(study: Study): Fault[] {
       faults.push({ path: ['sites'], message: `no site holds the modality "${name}", which the schedule trains` });
     }
   }
-  for (const [name, { shape, encoder, records }] of Object.entries(study.modalities)) {
-    const at = ['modalities', name];
-    if (encoder.type === 'cnn' && shape.length !== 3) {
-      faults.push({ path: [...at, 'shape'], message: `a cnn needs [height, width, channels], found [${shape.join(', ')}]` });
-    }
-    if (encoder.type === 'cnn' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
-      faults.push({ path: [...at, 'encoder', 'groups'], message: `${encoder.groups} groups must divide every entry of filters [${encoder.filters.join(', ')}]` });
-    }
-    if (records.values.endsWith('.csv') !== (records.columns !== undefined)) {
-      faults.push({ path: [...at, 'records'], message: 'a .csv needs "columns", and only a .csv may have them' });
-    }
-    if (records.columns !== undefined && records.columns.length !== shape.reduce((a, b) => a * b, 1)) {
-      faults.push({ path: [...at, 'records', 'columns'], message: `${records.columns.length} columns do not fill the shape [${shape.join(', ')}]` });
-    }
-  }
+  for (const [name, modality] of Object.entries(study.modalities)) faults.push(...modalityFaults(name, modality, study.head));
   if (study.fusion.prior !== undefined && study.fusion.prior.length !== study.classes.length) {
     faults.push({ path: ['fusion', 'prior'], message: `expected one value per class (${study.classes.length}), found ${study.fusion.prior.length}` });
   }
-  const { privacy } = study;
+  const { privacy, withoutPrivacy } = study;
+  for (const name of Object.keys(withoutPrivacy?.modalities ?? {})) expectModality(name, ['withoutPrivacy', 'modalities', name]);
+  if (withoutPrivacy !== undefined && privacy.protection === 'none') {
+    faults.push({ path: ['withoutPrivacy'], message: 'the study has no privacy to leave out: set these values where they belong' });
+  }
   if (privacy.protection === 'local-noise' && privacy.epsilon === undefined && privacy.noiseMultiplier === undefined) {
     faults.push({ path: ['privacy'], message: 'give epsilon (the noise is calibrated), noiseMultiplier (the epsilon is computed), or both' });
+  }
+  return faults;
+}
+
+function modalityFaults(name: string, { shape, encoder, records }: Modality, head: Study['head']): Fault[] {
+  const faults: Fault[] = [];
+  const at = ['modalities', name];
+  const input = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
+  if ('fault' in input) {
+    faults.push({ path: [...at, 'records', 'frontEnd', input.key], message: input.fault });
+  } else if (encoder.type === 'cnn' && input.shape.length !== 3) {
+    const [key, what] = records.frontEnd === undefined ? ['shape', 'found'] : ['encoder', `the ${records.frontEnd.type} front-end gives`];
+    faults.push({ path: [...at, key], message: `a cnn needs [height, width, channels], ${what} [${input.shape.join(', ')}]` });
+  }
+  if (encoder.type === 'cnn' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
+    faults.push({ path: [...at, 'encoder', 'groups'], message: `${encoder.groups} groups must divide every entry of filters [${encoder.filters.join(', ')}]` });
+  }
+  if (head.initial?.type === 'orthogonal' && (encoder.activation !== 'tanh' || encoder.normalise === 'layer')) {
+    const found = encoder.normalise === 'layer' ? 'normalise: layer' : `activation: ${encoder.activation}`;
+    faults.push({ path: [...at, 'encoder'], message: `head.initial "orthogonal" starts every encoder's last layer at zero, where training needs activation: tanh and no layer normalisation; found ${found}` });
+  }
+  if (records.values.endsWith('.csv') !== (records.columns !== undefined)) {
+    faults.push({ path: [...at, 'records'], message: 'a .csv needs "columns", and only a .csv may have them' });
+  }
+  if (records.columns !== undefined && records.columns.length !== shape.reduce((a, b) => a * b, 1)) {
+    faults.push({ path: [...at, 'records', 'columns'], message: `${records.columns.length} columns do not fill the shape [${shape.join(', ')}]` });
   }
   return faults;
 }

@@ -36,6 +36,53 @@ const transform = z.strictObject({
   missing: z.number().optional(),
 });
 
+/** What every front-end may do with its features at the end. */
+const frontEndOutput = {
+  /** Each record's features are brought to L2 norm 1 before `multiply`; a record whose features are all zero stays so. */
+  unitLength: z.boolean().default(false),
+  /** A public constant. */
+  multiply: positive.default(1),
+};
+
+/** Frequency (k, l) is multiplied by (1 + sqrt(k^2 + l^2))^lift: evens out signals whose energy falls with frequency. */
+const lift = z.number().min(0).max(4).default(0);
+
+/** Fixed functions of ONE record, between its `transform` and the encoder; nothing is learnt from data (shared/data/front-end.ts). */
+const frontEnd = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('dct'),
+    /** Lowest vertical and horizontal frequencies kept of an image, or of bands and frames. */
+    rows: count,
+    columns: count,
+    /** `mean`: every record's own mean is subtracted first. */
+    centre: z.enum(['none', 'mean']).default('none'),
+    lift,
+    ...frontEndOutput,
+  }),
+  z.strictObject({
+    type: z.literal('hog'),
+    /** Cells down and across, each with a histogram of gradient directions. */
+    rows: count,
+    columns: count,
+    orientations: z.int().min(2).max(64).default(8),
+    /** `full`: 360 degrees of the gradient's direction; `half`: 180 degrees of an edge, bright to dark or dark to bright. */
+    turn: z.enum(['half', 'full']).default('half'),
+    ...frontEndOutput,
+  }),
+  z.strictObject({
+    type: z.literal('spectrogram'),
+    /** The noise floor of a band: this quantile over the record's own frames. */
+    floorQuantile: z.number().min(0).lt(1).default(0.75),
+    /** Frequencies kept of the 2-D DCT over bands and frames, once the sound stands in the middle. */
+    rows: count,
+    columns: count,
+    /** Besides: the modulation spectrum, `rows` DCT coefficients over bands x `columns` modulation frequencies over frames. */
+    modulation: z.strictObject({ rows: count, columns: count }).optional(),
+    lift,
+    ...frontEndOutput,
+  }),
+]);
+
 const records = z.strictObject({
   /** CSV with a header, one line per record. */
   index: relativePath,
@@ -51,6 +98,8 @@ const records = z.strictObject({
   label: z.string(),
   where: filter.optional(),
   transform: transform.prefault({}),
+  /** Omitted: the encoder sees the record itself. */
+  frontEnd: frontEnd.optional(),
   /** Records with fewer measured (not NaN) features are absent: the patient lacks this modality. */
   minimumMeasured: z.int().min(0).default(1),
 });
@@ -79,7 +128,7 @@ const cnn = z.strictObject({
 const encoder = z.discriminatedUnion('type', [mlp, cnn]);
 
 const modality = z.strictObject({
-  /** Shape of one record: [features] for mlp, [height, width, channels] for cnn (and, flattened, for mlp). */
+  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn (and, flattened, for mlp). */
   shape: z.array(count).min(1).max(3),
   encoder,
   records,
@@ -167,6 +216,23 @@ const operation = z.strictObject({
   joinDeadlineSeconds: positive.default(3600),
 });
 
+/**
+ * How the same study is trained for comparison by `simulate --no-privacy`, where small cautious steps only waste time. A value here replaces the study's and,
+ * for all modalities, their own; `modalities` sets them for one. It has no part in a study that is private.
+ */
+const arm = { samplingRate: rate.optional(), localSteps: count.optional(), learningRate: positive.optional() };
+const withoutPrivacy = z.strictObject({
+  rounds: count.optional(),
+  ...arm,
+  modalities: z.record(identifier, z.strictObject(arm)).optional(),
+});
+
+/** Weights of round 0, from public randomness. Omitted: random encoders and a small random head. */
+const headInitial = z.discriminatedUnion('type', [
+  /** A head of orthogonal columns of L2 norm `length` (rows, where there are more classes than features) behind encoders whose last layer is zero. */
+  z.strictObject({ type: z.literal('orthogonal'), length: positive.default(3) }),
+]);
+
 export const studySchema = z.strictObject({
   antiphon: z.literal(1),
   name: identifier,
@@ -175,7 +241,7 @@ export const studySchema = z.strictObject({
   seed: z.int().min(0).max(2 ** 31 - 1).default(1),
   classes: z.array(z.string().min(1)).min(2).max(1000),
   modalities: z.record(identifier, modality),
-  head: z.strictObject({ features: count.default(64), protection: z.enum(['none', 'released']).default('none') }).prefault({}),
+  head: z.strictObject({ features: count.default(64), protection: z.enum(['none', 'released']).default('none'), initial: headInitial.optional() }).prefault({}),
   sites: z.array(site).min(1).max(5000),
   schedule: z.strictObject({
     rounds: count,
@@ -183,8 +249,14 @@ export const studySchema = z.strictObject({
     order: z.array(identifier).min(1).optional(),
     localSteps: count,
   }),
-  optimiser: z.strictObject({ local: localOptimiser, server: serverOptimiser.prefault({ type: 'fedavg' }) }),
+  optimiser: z.strictObject({
+    local: localOptimiser,
+    server: serverOptimiser.prefault({ type: 'fedavg' }),
+    /** The model that is evaluated and kept is the mean of the models after this share of the planned rounds, the last ones. Omitted: the last model. */
+    averageLast: rate.optional(),
+  }),
   privacy,
+  withoutPrivacy: withoutPrivacy.optional(),
   fusion: fusion.prefault({}),
   evaluation: evaluation.optional(),
   operation: operation.prefault({}),
@@ -194,6 +266,8 @@ export type Study = z.output<typeof studySchema>;
 export type Modality = Study['modalities'][string];
 export type EncoderSpec = z.output<typeof encoder>;
 export type RecordsSpec = z.output<typeof records>;
+export type HeadInitialSpec = z.output<typeof headInitial>;
+export type FrontEndSpec = z.output<typeof frontEnd>;
 export type TransformSpec = z.output<typeof transform>;
 export type SelectionSpec = z.output<typeof selection>;
 export type ShareSpec = z.output<typeof share>;

@@ -1,9 +1,18 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { combineUpdates, freshOptimiser, serverStep } from '../../coordinator/aggregate.ts';
+import { averageWith, isAveraged, type ModelAverage } from '../../coordinator/average.ts';
 import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts';
 import { projectHeadUpdate, rememberHeadUpdate } from '../../coordinator/head-projection.ts';
+import { flatOf, initialModel, networksOf, type ModelState } from '../../coordinator/model-state.ts';
 import { beginRound, moveMember, verdictOf, type MemberState } from '../../coordinator/round.ts';
+import { openCheckpoints } from '../../coordinator/store/checkpoint.ts';
 import { formatSafetensors, parseSafetensors } from '../../coordinator/store/safetensors.ts';
+import { parseStudy } from '../../shared/study/parse.ts';
+import type { Study } from '../../shared/study/schema.ts';
 
 describe('aggregation', () => {
   it('weights updates by their public weights', () => {
@@ -20,6 +29,68 @@ describe('aggregation', () => {
     const adam = { type: 'fedadam', learningRate: 0.1, beta1: 0.7, beta2: 0.9, epsilon: 0.01 } as const;
     const step = serverStep({ weights: Float32Array.of(2), delta, state: freshOptimiser(1), spec: adam });
     expect(step.weights[0]).toBeCloseTo(2 + (0.1 * 0.3 * 0.5) / (Math.sqrt(0.1 * 0.25) + 0.01), 6);
+  });
+});
+
+describe('the average of the last models', () => {
+  const text = (averageLast: string, rounds: number): string => `
+antiphon: 1
+name: averaged
+classes: ["no", "yes"]
+modalities:
+  left: { shape: [3], encoder: { type: mlp, hidden: [4] }, records: { index: a.csv, values: a.npy, patient: p, label: l } }
+  right: { shape: [2], encoder: { type: mlp, hidden: [] }, records: { index: a.csv, values: b.npy, patient: p, label: l } }
+head: { features: 5 }
+sites: [{ name: a, modality: left, patients: 9 }, { name: b, modality: right, patients: 9 }]
+schedule: { rounds: ${rounds}, localSteps: 1 }
+optimiser: { local: { learningRate: 0.1 }${averageLast} }
+privacy: { protection: none, samplingRate: 0.5 }
+`;
+  const study = (averageLast: string, rounds: number): Study => parseStudy(text(averageLast, rounds), 'averaged.yaml');
+  const averagedRounds = (of: Study): number[] => Array.from({ length: of.schedule.rounds }, (_, i) => i + 1).filter((round) => isAveraged(of, round));
+  const modelOf = (head: number, encoder: number): ModelState => ({ encoders: new Map([['left', Float32Array.of(encoder, -encoder)]]), head: Float32Array.of(head) });
+
+  it('takes the last share of the planned rounds, at least the last, and none unless the study says so', () => {
+    expect(averagedRounds(study(', averageLast: 0.3', 10))).toEqual([8, 9, 10]);
+    expect(averagedRounds(study(', averageLast: 0.01', 10))).toEqual([10]);
+    expect(averagedRounds(study(', averageLast: 1', 4))).toEqual([1, 2, 3, 4]);
+    expect(averagedRounds(study('', 10))).toEqual([]);
+  });
+
+  it('is the mean of every weight, and does not touch the models it is made of', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.double({ min: -5, max: 5, noNaN: true }), fc.double({ min: -5, max: 5, noNaN: true })), { minLength: 1, maxLength: 30 }), (pairs) => {
+        let average: ModelAverage | undefined;
+        const models = pairs.map(([head, encoder]) => modelOf(head, encoder));
+        for (const model of models) average = averageWith(average, model);
+        const mean = (of: (pair: [number, number]) => number): number => pairs.reduce((sum, pair) => sum + of(pair), 0) / pairs.length;
+        expect(average?.rounds).toBe(pairs.length);
+        expect(average?.model.head[0]).toBeCloseTo(mean(([head]) => head), 4);
+        expect(average?.model.encoders.get('left')?.[1]).toBeCloseTo(-mean(([, encoder]) => encoder), 4);
+        expect(models).toEqual(pairs.map(([head, encoder]) => modelOf(head, encoder)));
+      }),
+    );
+  });
+
+  it('comes back from a checkpoint as it was, beside the model that trains on', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'antiphon-average-'));
+    try {
+      const given = study(', averageLast: 0.5', 4);
+      const networks = networksOf(given);
+      const checkpoints = await openCheckpoints(folder, networks);
+      const [first, second] = [initialModel(given, networks), initialModel({ ...given, seed: 9 }, networks)];
+      const average = averageWith(averageWith(undefined, first), second);
+      const checkpoint = { round: 3, model: second, average, optimisers: new Map(), headMoments: new Map() };
+      await checkpoints.save(checkpoint, 'ab');
+      const loaded = await checkpoints.load(3, 'ab');
+      expect(loaded).toEqual(checkpoint);
+      expect(averageWith(loaded.average, first)).toEqual(averageWith(average, first));
+      expect(flatOf(average.model, 'left')).not.toEqual(flatOf(second, 'left'));
+      await checkpoints.save({ ...checkpoint, round: 4, average: undefined }, 'ab');
+      expect((await checkpoints.load(4, 'ab')).average).toBeUndefined();
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });
 

@@ -70,6 +70,17 @@ describe('a dataset', () => {
     expect([...features]).toEqual([1, -0.5]);
   });
 
+  it('goes through the front-end record by record, the same for a site as for the evaluation', async () => {
+    const through = study((text) => text.replace('      transform: { subtract: 10, divideBy: 4, clip: 2 }\n', '      transform: { subtract: 10, divideBy: 4, clip: 2 }\n      frontEnd: { type: dct, rows: 2, columns: 1, multiply: 3 }\n'));
+    const site = await dataset('picture', {}, { study: through });
+    expect(site.size).toBe(2);
+    // bert is [[0, 1], [-1, -2]] after the transform: sums 1 and -3, over sqrt 4.
+    expect([...site.features]).toEqual([expect.closeTo(3 * 1, 5), expect.closeTo(3 * 1, 5), expect.closeTo(3 * -1, 5), expect.closeTo(3 * 2, 5), expect.closeTo(3 * -4, 5), expect.closeTo(0, 5)]);
+    const test = await buildEvaluationSet({ study: through, part: 'test', files: memoryFiles(FILES), primitives });
+    const alone = await dataset('picture', {}, { study: through, selection: { where: { split: 'test' } } });
+    expect([...(test.modalities['picture']?.features ?? [])]).toEqual([...alone.features, 0, 0]);
+  });
+
   it('takes lists of values and shares', async () => {
     const both = await dataset('picture', {}, { selection: { where: { split: ['train', 'test'] } } });
     expect(both.patients.ids).toEqual(['anna', 'bert', 'cara']);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { gradientSum } from '../../shared/model/gradients.ts';
 import { createNetwork, type NetworkSpec } from '../../shared/model/network.ts';
 import { predictLogits } from '../../shared/model/predict.ts';
 import { tf } from '../../shared/model/tf.ts';
@@ -59,6 +60,43 @@ describe('initial weights', () => {
       else expect(new Set(values)).toEqual(new Set([initial.type === 'ones' ? 1 : 0]));
       if (name === 'head/kernel') expect(Math.max(...values.map(Math.abs))).toBeLessThan(0.11);
     }
+  });
+});
+
+describe('an orthogonal head', () => {
+  const tanh = { activation: 'tanh' as const };
+  const specs: [string, NetworkSpec][] = [
+    ['behind an mlp', { ...mlp, shape: [3, 4], encoder: { type: 'mlp', hidden: [5], ...tanh, normalise: 'none' }, features: 6, classes: 3, headInitial: { type: 'orthogonal', length: 2.5 } }],
+    ['behind a cnn', { ...withEncoder(tanh), headInitial: { type: 'orthogonal', length: 2.5 } }],
+    ['with more classes than features', { ...mlp, encoder: { type: 'mlp', hidden: [], ...tanh, normalise: 'none' }, features: 4, classes: 9, headInitial: { type: 'orthogonal', length: 2.5 } }],
+  ];
+
+  it.each(specs)('has directions of its length at right angles, the same for every modality: %s', (_, spec) => {
+    const network = createNetwork(spec);
+    const kernel = network.initialise(7, 'image').slice(network.encoderSize, network.size - spec.classes);
+    const [rows, columns] = [spec.features, spec.classes];
+    const vectors = rows >= columns ? Array.from({ length: columns }, (_value, c) => kernel.filter((_x, i) => i % columns === c)) : Array.from({ length: rows }, (_value, r) => kernel.subarray(r * columns, (r + 1) * columns));
+    vectors.forEach((a, i) => {
+      vectors.forEach((b, j) => {
+        expect(a.reduce((sum, x, k) => sum + x * b[k]!, 0)).toBeCloseTo(i === j ? 2.5 ** 2 : 0, 5);
+      });
+    });
+    expect(network.initialise(7, 'sound').slice(network.encoderSize)).toEqual(network.initialise(7, 'image').slice(network.encoderSize));
+    expect(network.initialise(8, 'image').slice(network.encoderSize)).not.toEqual(network.initialise(7, 'image').slice(network.encoderSize));
+  });
+
+  it.each(specs)('starts every record at equal class probabilities, with a gradient for the last layer of the encoder alone: %s', async (_, spec) => {
+    await openBackend('wasm');
+    const network = createNetwork(spec);
+    const flat = network.initialise(7, 'image');
+    const weights = loadWeights(network, flat);
+    const features = Float32Array.from({ length: 5 * network.inputSize }, (_x, i) => Math.sin(i * 1.3));
+    expect(new Set(await predictLogits({ network, weights, features }))).toEqual(new Set([0]));
+    const gradient = await gradientSum({ network, weights, features, labels: Int32Array.of(0, 1, 2, 1, 1), microBatch: 5 });
+    disposeWeights(weights);
+    const moved = new Set(network.parameters.filter(({ offset, shape }) => gradient.subarray(offset, offset + shape.reduce((a, b) => a * b, 1)).some((x) => x !== 0)).map(({ name }) => name));
+    const last = network.parameters.filter(({ name }) => name.startsWith('encoder/')).slice(-2).map(({ name }) => name);
+    expect(moved).toEqual(new Set([...last, 'head/bias']));
   });
 });
 

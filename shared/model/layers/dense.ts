@@ -1,9 +1,8 @@
-import type { Layer } from '../layer.ts';
+import type { InitialValues, Layer } from '../layer.ts';
 import { tf, type Tensor, type Tensor2D } from '../tf.ts';
 
 /** y = x W + b; x [batch, inputs], W [inputs, outputs]. Norms without gradients: ||a g'||_F = ||a|| ||g|| (Goodfellow 2015, 1510.01799). */
-export function dense(name: string, inputs: number, outputs: number, initial: 'he' | 'head' = 'he'): Layer {
-  const fanIn = initial === 'he' ? inputs : 100 * inputs;
+export function dense(name: string, inputs: number, outputs: number, initial: InitialValues = { type: 'he', fanIn: inputs }): Layer {
   // The transpose is explicit and the bias a product: a transposed matMul misses the fast path on wasm, a sum over the batch is slow there.
   const productSum = (x: Tensor, gradient: Tensor): readonly Tensor[] => [
     tf.matMul(tf.transpose(x as Tensor2D), gradient),
@@ -12,7 +11,7 @@ export function dense(name: string, inputs: number, outputs: number, initial: 'h
   return {
     name,
     parameters: [
-      { name: `${name}/kernel`, shape: [inputs, outputs], initial: { type: 'he', fanIn } },
+      { name: `${name}/kernel`, shape: [inputs, outputs], initial },
       { name: `${name}/bias`, shape: [outputs], initial: { type: 'zeros' } },
     ],
     outputShape: [outputs],
