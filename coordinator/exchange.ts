@@ -3,8 +3,8 @@ import type { RoundKeys } from '../shared/crypto/keys.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { createSeal, type Direction, type SealContext } from '../shared/crypto/seal.ts';
 import { invariant } from '../shared/errors.ts';
-import { canonicalJson } from '../shared/ledger/canonical.ts';
 import type { LedgerMechanism, ReceiptEntry, Refusal } from '../shared/ledger/entry.ts';
+import { sameMechanism } from '../shared/ledger/mechanism.ts';
 import { verifyReceipt, verifyRefusal } from '../shared/ledger/statements.ts';
 import { failure, isFailure, type Failure } from '../shared/protocol/failure.ts';
 import { LIMITS, type SiteMessage } from '../shared/protocol/messages.ts';
@@ -198,7 +198,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     if (receipt.site !== site) return failure('wrong-site', `the receipt speaks for "${receipt.site}"`);
     if (receipt.study !== order.study) return failure('wrong-study', 'the receipt belongs to another study');
     if (receipt.round !== order.round || receipt.reserve !== order.reserve) return failure('wrong-round', 'the receipt belongs to another round');
-    if (canonicalJson(receipt.mechanism) !== canonicalJson(order.mechanism)) return failure('malformed', 'the receipt names another mechanism than the reserve');
+    if (!sameMechanism(receipt.mechanism, order.mechanism)) return failure('malformed', 'the receipt names another mechanism than the reserve');
     return verifyReceipt(primitives, receipt, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the receipt is not signed by the enrolled key');
   };
 

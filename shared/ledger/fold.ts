@@ -2,11 +2,11 @@ import { equalBytes, fromHex, toHex } from '../bytes.ts';
 import type { Primitives } from '../crypto/primitives.ts';
 import { agrees } from '../privacy/accountant.ts';
 import { modalityOfRound } from '../study/schedule.ts';
-import { canonicalJson } from './canonical.ts';
 import { openCheckpoint, originOf } from './checkpoint.ts';
 import { fromDecimal } from './decimal.ts';
 import type { AbortEntry, CommitEntry, EndEntry, EnrolEntry, EpsilonSpentText, HeadEntry, LedgerLine, PlanEntry, ReceiptEntry, Refusal, ReserveEntry } from './entry.ts';
 import { isHeadProblem } from './head-problem.ts';
+import { sameMechanism } from './mechanism.ts';
 import { EMPTY_FRONTIER, extendFrontier, rootOf, type Frontier } from './merkle.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
 import { bindingEpsilon, chargesAfter, chargesIfReserved, NOTHING_SPENT, pldOfCharges, rdpOfCharges, statedSpending, type ChargedSteps } from './spending.ts';
@@ -143,7 +143,7 @@ function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, {
   const outsider = entry.sites.find((site, i) => state.sites.get(site)?.modality !== modality || entry.sites.indexOf(site) !== i);
   if (outsider !== undefined) return ledgerProblem('wrong-cohort', `"${outsider}" is not an enrolled site of ${modality}, or is named twice`);
   const planned = plan.modalities[modality];
-  if (planned === undefined || canonicalJson(planned.mechanism) !== canonicalJson(entry.mechanism)) return ledgerProblem('wrong-mechanism', `the mechanism is not the plan's for ${modality}`);
+  if (planned === undefined || !sameMechanism(planned.mechanism, entry.mechanism)) return ledgerProblem('wrong-mechanism', `the mechanism is not the plan's for ${modality}`);
   const problem = sameText(entry.epsilonBefore, state.spent, 'epsilonBefore') ?? sameEpsilon(entry.epsilonAfter, state, { charged: chargesIfReserved(state, entry), recomputePld });
   if (problem !== undefined) return problem;
   const after = bindingEpsilon(plan, entry.epsilonAfter);
@@ -158,7 +158,7 @@ function foldReceipt(state: LedgerState, plan: PlanEntry, entry: ReceiptEntry, p
   if (entry.round !== open.reserve.round || entry.reserve !== open.hash) return ledgerProblem('wrong-reserve', `the receipt of "${entry.site}" belongs to another reserve`);
   if (!open.reserve.sites.includes(entry.site)) return ledgerProblem('wrong-cohort', `"${entry.site}" is not in the cohort of round ${entry.round}`);
   if (open.receipts.has(entry.site)) return ledgerProblem('second-receipt', `"${entry.site}" has two receipts in round ${entry.round}`);
-  if (canonicalJson(entry.mechanism) !== canonicalJson(open.reserve.mechanism)) return ledgerProblem('wrong-mechanism', `the receipt of "${entry.site}" names another mechanism than the reserve`);
+  if (!sameMechanism(entry.mechanism, open.reserve.mechanism)) return ledgerProblem('wrong-mechanism', `the receipt of "${entry.site}" names another mechanism than the reserve`);
   if (!verifyReceipt(primitives, entry, state.sites.get(entry.site)?.key ?? '')) return ledgerProblem('bad-site-signature', `the receipt of "${entry.site}" is not signed by its key`);
   return { ...state, open: { ...open, receipts: new Map([...open.receipts, [entry.site, entry]]) } };
 }

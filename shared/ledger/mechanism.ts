@@ -20,3 +20,9 @@ export function fromLedgerMechanism(mechanism: LedgerMechanism): RoundMechanism 
   if (mechanism.protection === 'none') return { protection: 'none', samplingRate, steps };
   return { protection: 'local-noise', samplingRate, noiseMultiplier: fromDecimal(mechanism.noiseMultiplier), clipNorm: fromDecimal(mechanism.clipNorm), steps };
 }
+
+export function sameMechanism(a: LedgerMechanism, b: LedgerMechanism): boolean {
+  if (a.samplingRate !== b.samplingRate || a.steps !== b.steps) return false;
+  if (a.protection === 'none' || b.protection === 'none') return a.protection === b.protection;
+  return a.noiseMultiplier === b.noiseMultiplier && a.clipNorm === b.clipNorm;
+}

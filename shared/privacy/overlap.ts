@@ -3,7 +3,7 @@ import { invariant } from '../errors.ts';
 /** The may-overlap graph of sites: an edge means that one patient may be at both. */
 export type MayOverlap = (siteA: string, siteB: string) => boolean;
 
-/** More maximal cliques than this (a graph made to be slow) count as one clique of all: an upper bound. */
+/** More maximal cliques than this of connected sites (a graph made to be slow) count as one of all of them: an upper bound. */
 const MAX_CLIQUES = 2048;
 
 /**
@@ -36,8 +36,11 @@ export function maximalCliques(sites: readonly string[], mayOverlap: MayOverlap)
       out.add(site);
     }
   };
-  if (sites.length > 0) expand([], new Set(sites), new Set());
-  return cliques.length > MAX_CLIQUES ? [sites] : cliques;
+  // Most sites share no patient with any other: each is a clique by itself.
+  const connected = sites.filter((site) => neighbours.get(site)!.size > 0);
+  if (connected.length > 0) expand([], new Set(connected), new Set());
+  const alone = sites.filter((site) => neighbours.get(site)!.size === 0).map((site) => [site]);
+  return [...alone, ...(cliques.length > MAX_CLIQUES ? [connected] : cliques)];
 }
 
 function widest(among: readonly string[], candidates: ReadonlySet<string>, neighbours: ReadonlyMap<string, ReadonlySet<string>>): string {

@@ -1,0 +1,100 @@
+import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { filterEpsilon, judgeLimits, type Limits, type SpendEntry } from '../../client/limits.ts';
+import { openVault } from '../../client/vault.ts';
+import type { LedgerMechanism, ReserveEntry } from '../../shared/ledger/entry.ts';
+import { pldEpsilon } from '../../shared/privacy/pld.ts';
+import { temporaryFolder } from '../support/processes.ts';
+
+const MECHANISM: LedgerMechanism = { protection: 'local-noise', samplingRate: '0.2', noiseMultiplier: '1.7', clipNorm: '0.9', steps: 3 };
+const NOW = Date.parse('2026-03-04T05:06:07.000Z');
+const SPENT = { delta: '0.00001', pld: '0', rdp: '0' };
+const RESERVE: ReserveEntry = { type: 'reserve', round: 7, modality: 'image', sites: ['a', 'b'], mechanism: MECHANISM, modelIn: '00'.repeat(32), epsilonBefore: SPENT, epsilonAfter: SPENT };
+
+const spend = (i: number, hoursAgo = 30, mechanism = MECHANISM): SpendEntry => ({
+  type: 'spend',
+  study: `study ${i % 2}`,
+  site: `site ${i % 3}`,
+  round: i + 1,
+  reserve: i.toString(16).padStart(64, '0'),
+  time: new Date(NOW - hoursAgo * 3_600_000).toISOString(),
+  modality: 'image',
+  mechanism,
+  delta: '0.00001',
+});
+const judge = (limits: Limits, log: readonly SpendEntry[] = [], reserve: Partial<ReserveEntry> = {}): string | undefined =>
+  judgeLimits(limits, { reserve: { ...RESERVE, ...reserve }, reserveHash: 'ff'.repeat(32), delta: '0.00001', log, now: NOW });
+
+describe('the limits of a data set', () => {
+  it('without any, everything is allowed', () => {
+    expect(judge({}, Array.from({ length: 500 }, (_, i) => spend(i, 1)))).toBeUndefined();
+  });
+
+  it('modalities, cohort and noise are the round’s own', () => {
+    expect(judge({ modalities: ['sound', 'image'], minCohort: 2, minNoiseMultiplier: 1.7 })).toBeUndefined();
+    expect(judge({ modalities: ['sound'] })).toContain('open to sound, the round trains image');
+    expect(judge({ minCohort: 3 })).toContain('at least 3 sites');
+    expect(judge({ minNoiseMultiplier: 1.8 })).toContain('at least 1.8 is asked here, the round has 1.7');
+    expect(judge({ minNoiseMultiplier: 0.1 }, [], { mechanism: { protection: 'none', samplingRate: '0.2', steps: 3 } })).toContain('the round has 0');
+  });
+
+  it('rounds of the last 24 hours count, of whatever study; the offered one does not count twice', () => {
+    const log = [spend(1, 1), spend(2, 23.9), spend(3, 24.1)];
+    expect(judge({ maxRoundsPerDay: 3 }, log)).toBeUndefined();
+    expect(judge({ maxRoundsPerDay: 2 }, log)).toContain('at most 2 rounds a day');
+    expect(judge({ maxRoundsPerDay: 3 }, [...log, { ...spend(4, 0), reserve: 'ff'.repeat(32) }])).toBeUndefined();
+  });
+
+  it('epsilon adds up over all studies and is never below what was spent', () => {
+    const log = Array.from({ length: 12 }, (_, i) => spend(i));
+    const truth = pldEpsilon({ events: [{ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 1.7, steps: 39 }], delta: 1e-5 });
+    const bound = filterEpsilon(Array.from({ length: 13 }, () => MECHANISM), { cap: 5, delta: 1e-5 });
+    expect(bound).toBeGreaterThan(truth);
+    expect(bound).toBeLessThan(1.4 * truth);
+    expect(bound).toBeLessThan(5);
+    expect(judge({ maxEpsilon: 5 }, log)).toBeUndefined();
+    expect(judge({ maxEpsilon: 5 }, [...log, ...log.map((entry, i) => ({ ...entry, reserve: `${i}`.padStart(64, 'a') }))])).toContain('allows epsilon up to 5');
+    expect(judge({ maxEpsilon: truth * 0.999 }, log)).toContain('over all studies, the round would bring it to');
+    expect(judge({ maxEpsilon: 1e6 }, [spend(0, 30, { protection: 'none', samplingRate: '0.2', steps: 1 })])).toContain('Infinity');
+  });
+});
+
+describe('the vault', () => {
+  it('keeps entries and limits for the next process, for its owner alone', async () => {
+    const folder = temporaryFolder();
+    const vault = openVault(folder, 'ward-7');
+    expect(await vault.entries()).toEqual([]);
+    expect(await vault.limits()).toEqual({});
+    await vault.append(spend(1));
+    await vault.append({ type: 'release', study: 's', site: 'a', round: 2, reserve: 'ab'.repeat(32), time: new Date(NOW).toISOString(), update: 'cd'.repeat(32) });
+    await vault.saveLimits({ maxEpsilon: 2.5 });
+    const again = openVault(folder, 'ward-7');
+    expect((await again.entries()).map(({ type }) => type)).toEqual(['spend', 'release']);
+    expect(await again.limits()).toEqual({ maxEpsilon: 2.5 });
+    for (const file of ['ward-7.jsonl', 'ward-7.limits.json']) expect(statSync(join(folder, file)).mode & 0o077).toBe(0);
+    expect(await openVault(folder, 'ward-8').entries()).toEqual([]);
+  });
+
+  it('a line that a crash cut short is left out, and the next one stands by itself', async () => {
+    const folder = temporaryFolder();
+    const vault = openVault(folder, 'ward');
+    await vault.append(spend(1));
+    appendFileSync(join(folder, 'ward.jsonl'), '{"type":"spend","stu');
+    expect(await vault.entries()).toHaveLength(1);
+    await vault.append(spend(2));
+    expect((await vault.entries()).map(({ round }) => round)).toEqual([2, 3]);
+  });
+
+  it('a damaged log stops everything: what was spent is not forgotten', async () => {
+    const folder = temporaryFolder();
+    const vault = openVault(folder, 'ward');
+    await vault.append(spend(1));
+    const path = join(folder, 'ward.jsonl');
+    writeFileSync(path, readFileSync(path, 'utf8').replace('"type":"spend"', '"type":"spent"'));
+    await expect(vault.entries()).rejects.toMatchObject({ code: 'storage-failed' });
+    writeFileSync(join(folder, 'ward.limits.json'), '{"maxEpsilon":-1}');
+    await expect(vault.limits()).rejects.toMatchObject({ code: 'storage-failed' });
+    expect(() => openVault(folder, '../ward')).toThrow(/name of the data set/);
+  });
+});
