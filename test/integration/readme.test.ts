@@ -60,6 +60,13 @@ it('a study by hand, command by command', async () => {
 });
 
 it('the table of exit codes is the one the program has', () => {
-  const listed = [...README.matchAll(/^\| (\d+)(?:-(\d+))? \| /gm)].flatMap(([, from, to]) => Array.from({ length: Number(to ?? from) - Number(from) + 1 }, (_, i) => Number(from) + i));
-  expect(new Set(listed)).toEqual(new Set([0, ...Object.values(EXIT_CODES)]));
+  const errors = readFileSync(new URL('../../deploy/docs/errors.md', import.meta.url), 'utf8');
+  const listed = [...errors.matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code));
+  expect(listed).toEqual([...new Set([0, ...Object.values(EXIT_CODES)])].sort((x, y) => x - y));
+});
+
+it('every page that the README links is there', () => {
+  const links = [...README.matchAll(/\]\(([^)#]+)\)/g)].map(([, path]) => path ?? '').filter((path) => !path.startsWith('http'));
+  expect(links.length).toBeGreaterThan(3);
+  for (const path of links) expect(existsSync(new URL(`../../${path}`, import.meta.url)), path).toBe(true);
 });

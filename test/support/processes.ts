@@ -40,8 +40,13 @@ export function startOnSmallDisk(kib: number, ...args: readonly string[]): Runni
   return launch('bash', ['-c', 'ulimit -f "$0" && exec "$@"', String(kib), process.execPath, ANTIPHON, ...args]);
 }
 
-function launch(command: string, args: readonly string[], cwd = process.cwd()): Running {
-  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ANTIPHON_VAULT: VAULT } });
+/** The same, killed (SIGKILL) right before its Nth durable step: `datasync`, `sync` and `rename` of the file system (crash-before.mjs). */
+export function startToCrash(step: number, ...args: readonly string[]): Running {
+  return launch(process.execPath, ['--import', new URL('crash-before.mjs', import.meta.url).href, ANTIPHON, ...args], process.cwd(), { CRASH_BEFORE: String(step) });
+}
+
+function launch(command: string, args: readonly string[], cwd = process.cwd(), environment: Readonly<Record<string, string>> = {}): Running {
+  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ANTIPHON_VAULT: VAULT, ...environment } });
   const output = { stdout: '', stderr: '' };
   const watchers = new Set<() => void>();
   child.stdout.on('data', (part: Buffer) => {

@@ -12,7 +12,7 @@ const NOW = Date.parse('2026-03-04T05:06:07.000Z');
 const SPENT = { delta: '0.00001', pld: '0', rdp: '0' };
 const RESERVE: ReserveEntry = { type: 'reserve', round: 7, modality: 'image', sites: ['a', 'b'], mechanism: MECHANISM, modelIn: '00'.repeat(32), epsilonBefore: SPENT, epsilonAfter: SPENT };
 
-const spend = (i: number, hoursAgo = 30, mechanism = MECHANISM): SpendEntry => ({
+const spend = (i: number, hoursAgo = 30, mechanism: LedgerMechanism = MECHANISM): SpendEntry => ({
   type: 'spend',
   study: `study ${i % 2}`,
   site: `site ${i % 3}`,
