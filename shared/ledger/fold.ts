@@ -200,8 +200,8 @@ function sameText(found: EpsilonSpentText, expected: EpsilonSpentText, field: st
 }
 
 function sameEpsilon(found: EpsilonSpentText, state: LedgerState, { charged, recomputePld }: { readonly charged: ChargedSteps; readonly recomputePld: boolean }): LedgerProblem | undefined {
-  const pldAgrees = recomputePld ? agrees(fromDecimal(found.pld), pldOfCharges(state, charged)) : fromDecimal(found.pld) >= fromDecimal(state.spent.pld);
-  if (pldAgrees && agrees(fromDecimal(found.rdp), rdpOfCharges(state, charged)) && found.delta === state.plan?.budget.delta) return undefined;
+  const pldAgrees = recomputePld ? agrees('pld', fromDecimal(found.pld), pldOfCharges(state, charged)) : fromDecimal(found.pld) >= fromDecimal(state.spent.pld);
+  if (pldAgrees && agrees('rdp', fromDecimal(found.rdp), rdpOfCharges(state, charged)) && found.delta === state.plan?.budget.delta) return undefined;
   const expected = statedSpending(state, charged);
   return ledgerProblem('wrong-epsilon', `the entries add up to epsilon ${expected.pld} (PLD) and ${expected.rdp} (RDP) at delta ${expected.delta}, found ${found.pld} and ${found.rdp} at ${found.delta}`);
 }

@@ -103,7 +103,7 @@ function wrongSum(state: LedgerState): PlacedProblem | undefined {
   const pld = pldOfCharges(state, chargesAfter(state));
   const budget = Number(state.plan?.budget.epsilon);
   const line = state.length - 1;
-  if (!agrees(fromDecimal(state.spent.pld), pld)) return { ...ledgerProblem('wrong-epsilon', `the entries add up to epsilon ${pld} (PLD), the last one states ${state.spent.pld}`), line };
+  if (!agrees('pld', fromDecimal(state.spent.pld), pld)) return { ...ledgerProblem('wrong-epsilon', `the entries add up to epsilon ${pld} (PLD), the last one states ${state.spent.pld}`), line };
   if (state.plan !== undefined && bindingEpsilon(state.plan, state.spent) > budget) return { ...ledgerProblem('budget-exceeded', `epsilon ${state.spent.pld} is above the budget of ${budget}`), line };
   return undefined;
 }
