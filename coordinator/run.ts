@@ -41,6 +41,8 @@ export interface CoordinatorPorts {
   readonly coordinatorKey: Uint8Array;
   readonly evaluationSets: { readonly selection: EvaluationSet; readonly test: EvaluationSet } | undefined;
   readonly feedLedger: (site: string) => void;
+  /** Resolves when the connected sites have cosigned the newest head, or have had their time to. */
+  readonly cosigned: () => Promise<void>;
   readonly emit: EventSink;
   readonly now: () => number;
   readonly setTimer: (callback: () => void, ms: number) => () => void;
@@ -76,14 +78,13 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   }
   // 5. The last number: the test part, looked at once.
   if (end.reason === 'completed' || end.reason === 'budget-exhausted') await evaluate(context, ports, { checkpoint, split: 'test' });
-  // 6. The ledger is closed, every site gets the whole of it.
+  // 6. The ledger is closed, every site gets the whole of it and cosigns it.
   //    A stopped study goes on when it is started again: its sites wait for that.
   if (end.reason === 'interrupted') return end;
   if (ports.book.state().ended === undefined) await ports.book.append({ type: 'end', ...end, epsilonSpent: ports.book.state().spent });
-  for (const site of ports.hub.ready()) {
-    ports.feedLedger(site);
-    ports.hub.send(site, { type: 'study-ended', reason: end.reason });
-  }
+  for (const site of ports.hub.ready()) ports.feedLedger(site);
+  await ports.cosigned();
+  for (const site of ports.hub.ready()) ports.hub.send(site, { type: 'study-ended', reason: end.reason });
   return end;
 }
 
