@@ -1,5 +1,6 @@
 import type { EpsilonSpent, PrivacyEvent } from './event.ts';
-import { epsilonOfRdp, isStepCount, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
+import { mergeEqual } from './merge.ts';
+import { epsilonOfRdp, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
 
 /** What one site has released of its patients; several histories of one site and modality add up. */
 export interface SiteHistory {
@@ -51,27 +52,6 @@ function sumOfEvents(events: readonly PrivacyEvent[], orders: readonly number[])
   const sum = new Float64Array(orders.length);
   for (const event of mergeEqual(events)) rdpOfEvent(event, orders).forEach((rdp, i) => (sum[i]! += rdp));
   return sum;
-}
-
-/** Events of one mechanism as one event with all their steps: a Map per samplingRate of steps per noiseMultiplier (0 and NaN are keys like any other). */
-function mergeEqual(events: readonly PrivacyEvent[]): PrivacyEvent[] {
-  const merged: PrivacyEvent[] = [];
-  const steps = new Map<number, Map<number, number>>();
-  for (const event of events) {
-    if (event.type === 'unprotected') {
-      merged.push(event);
-      continue;
-    }
-    const { samplingRate, noiseMultiplier } = event;
-    const ofRate = steps.get(samplingRate) ?? new Map<number, number>();
-    steps.set(samplingRate, ofRate);
-    // NaN stays NaN: a step count that is none must not be hidden by the others' (and is charged as infinite).
-    ofRate.set(noiseMultiplier, (ofRate.get(noiseMultiplier) ?? 0) + (isStepCount(event.steps) ? event.steps : NaN));
-  }
-  for (const [samplingRate, ofRate] of steps) {
-    for (const [noiseMultiplier, total] of ofRate) merged.push({ type: 'poisson-gaussian', samplingRate, noiseMultiplier, steps: total });
-  }
-  return merged;
 }
 
 function add(a: number, b: number): number {
