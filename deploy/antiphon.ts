@@ -11,7 +11,9 @@ import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditExitCode, auditFile, auditJson, formatAudit } from './audit.ts';
 import { createDisplay, summaryJson } from './display.ts';
+import { count, number, positive } from './numbers.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
+import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
 import { writeSyntheticData } from './synthetic.ts';
 
@@ -45,16 +47,6 @@ interface SimulateOptions {
   readonly backend: BackendChoice;
   readonly json?: boolean;
 }
-
-function number(what: string, accept: (value: number) => boolean): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() === '' || !accept(value)) throw new AntiphonError('usage', `expected ${what}, found "${text}"`);
-    return value;
-  };
-}
-const positive = number('a positive number', (value) => value > 0 && Number.isFinite(value));
-const count = number('a positive whole number', (value) => Number.isInteger(value) && value > 0);
 
 async function runSimulation(options: SimulateOptions): Promise<void> {
   const path = options.study ?? studyFile('synthetic');
@@ -108,6 +100,7 @@ program
 
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
+program.addCommand(planCommand({ write, color }));
 
 program
   .command('audit')
