@@ -14,6 +14,7 @@ import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
+import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
 import { writeSyntheticData } from './synthetic.ts';
 
@@ -100,6 +101,7 @@ program
 
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
+program.addCommand(planCommand({ write, color }));
 
 program.addCommand(auditCommand({ color, write }));
 
