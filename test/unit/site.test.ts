@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+import { createWitnesses } from '../../coordinator/witnesses.ts';
+import { toHex } from '../../shared/bytes.ts';
+import { verifyReceipt, verifyRefusal } from '../../shared/ledger/statements.ts';
+import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { begunLedger } from '../support/ledger-study.ts';
+import { MECHANISM } from '../support/ledger-builder.ts';
+import { freshDisk, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
+import { createLead, type Lead } from '../support/site-lead.ts';
+import { dispatch, double, fetchUpdate, last, scene, WEIGHTS } from '../support/site-scene.ts';
+
+const types = (disk: SiteDisk): string[] => disk.log.map(({ type }) => type);
+
+describe('a round at a site', () => {
+  it('is spent durably before training, released durably and staged before it is sent, in this order and no other', async () => {
+    const { lead, disk, site } = await scene();
+    await dispatch({ lead, disk, site });
+    await site.until('send update');
+    const order = ['send ready', 'send cosign', 'spend', 'spend done', 'send accept', 'train', 'train done', 'release', 'release done', 'stage', 'stage done', 'send update'];
+    expect(site.calls.filter((call) => order.includes(call))).toEqual(order);
+    expect(site.chunks).toEqual([]);
+    const { receipt } = await fetchUpdate({ lead, site });
+    expect(verifyReceipt(primitives, receipt, toHex(lead.identity.publicKey))).toBe(true);
+    const reserve = lead.builder.state.open?.hash;
+    expect(receipt).toMatchObject({ site: 'a', round: 1, reserve, mechanism: MECHANISM });
+    expect(disk.log).toMatchObject([{ type: 'spend', reserve, mechanism: MECHANISM, delta: '0.00001', modality: 'image' }, { type: 'release', reserve, update: receipt.update }]);
+  });
+
+  it.each([
+    ['other weights than the reserved ones', (chunk: Uint8Array, lead: Lead, site: SiteBench) => lead.weights(site.sent, double(WEIGHTS))[0]?.sealed ?? chunk],
+    ['weights with one bit flipped', (chunk: Uint8Array) => chunk.map((byte, i) => (i === 20 ? byte ^ 4 : byte))],
+  ])('with %s stops the site, and nothing was trained', async (_title, change) => {
+    const { lead, disk, site } = await scene();
+    site.receive(lead.ledger(), lead.offer());
+    await site.until('send accept');
+    const [chunk] = lead.weights(site.sent, WEIGHTS);
+    if (chunk === undefined) throw new Error('no chunk');
+    site.deliver({ type: 'chunk', chunk: { ...chunk, sealed: change(chunk.sealed, lead, site) } });
+    expect(await site.end).toBe('protocol-violation');
+    expect(site.calls).not.toContain('train');
+    expect(types(disk)).toEqual(['spend']);
+  });
+
+  it('offered again is neither spent twice nor trained twice', async () => {
+    const { lead, disk, site } = await scene();
+    site.receive(lead.ledger(), lead.offer(), lead.offer());
+    await site.until('send accept', 2);
+    site.deliver({ type: 'open' });
+    site.receive(lead.offer());
+    await site.until('send accept', 3);
+    site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk }) as const));
+    site.receive(lead.offer());
+    await site.until('send update');
+    site.receive(lead.offer());
+    await site.until('send update', 2);
+    await site.settled();
+    expect(site.calls.filter((call) => call === 'train')).toHaveLength(1);
+    expect(site.calls.filter((call) => call === 'send accept')).toHaveLength(3);
+    expect(types(disk)).toEqual(['spend', 'release']);
+  });
+
+  it('is refused, signed, with nothing spent, where the guard says no', async () => {
+    const cases: readonly (readonly [Parameters<typeof scene>[0], RegExp])[] = [[{ disk: { ...freshDisk(), limits: { minNoiseMultiplier: 2 } } }, /^limits-exceeded/], [{ cohort: ['b'] }, /^wrong-site/]];
+    for (const [input, reason] of cases) {
+      const { lead, disk, site } = await scene(input);
+      site.receive(lead.ledger(), lead.offer());
+      await site.until('send refuse');
+      const { refusal } = last(site, 'refuse');
+      expect(refusal.reason).toMatch(reason);
+      expect(refusal).toMatchObject({ site: 'a', round: 1, reserve: lead.builder.state.open?.hash });
+      expect(verifyRefusal(primitives, refusal, toHex(lead.identity.publicKey))).toBe(true);
+      await site.settled();
+      expect(types(disk)).toEqual([]);
+      expect(site.calls).not.toContain('train');
+    }
+  });
+});
+
+describe('a site and the ledger', () => {
+  it('cosigns every head that it has verified, so that the coordinator can show it', async () => {
+    const { lead, site } = await scene();
+    const { builder } = lead;
+    const witnesses = createWitnesses({ primitives, ledger: { state: () => builder.state, lines: () => builder.lines } });
+    site.receive(lead.ledger());
+    await site.until('send cosign');
+    builder.add(builder.outcome('abort', [], []));
+    const from = site.sent.length;
+    site.receive(lead.ledger(builder.lines.length - 2));
+    await site.until('send cosign', 2);
+    expect(from).toBeGreaterThan(0);
+    const cosigned = site.sent.filter((message) => message.type === 'cosign');
+    expect(cosigned.map(({ size }) => size)).toEqual([builder.lines.length - 3, builder.lines.length - 1]);
+    for (const one of cosigned) expect(witnesses.receive('a', one)).toBeUndefined();
+  });
+
+  it('does not act on, nor cosign, a line that no head has signed yet', async () => {
+    const { lead, disk, site } = await scene();
+    site.receive({ type: 'ledger', from: 0, lines: lead.builder.lines.slice(0, -1) }, lead.offer());
+    await site.until('send refuse');
+    expect(last(site, 'refuse').refusal.reason).toMatch(/^ledger-invalid/);
+    expect(site.calls).not.toContain('send cosign');
+    expect(types(disk)).toEqual([]);
+  });
+
+  it.each([
+    ['that does not verify', (lines: string[]) => lines.map((line, i) => (i === lines.length - 2 ? line.replace('"round":1', '"round":2') : line))],
+    ['that is not one', () => ['hello']],
+  ])('stops at a line %s, says so, and nothing was spent', async (_title, change) => {
+    const { lead, disk, site } = await scene();
+    site.receive({ type: 'ledger', from: 0, lines: change([...lead.builder.lines]) });
+    expect(await site.end).toBe('ledger-tampered');
+    expect(last(site, 'failure')).toMatchObject({ code: 'ledger-invalid', fatal: true });
+    expect(types(disk)).toEqual([]);
+    expect(site.calls).not.toContain('send cosign');
+  });
+
+  it('stops when the ledger is not the one it saw before, in this or an earlier process', async () => {
+    const first = await scene();
+    first.site.receive(first.lead.ledger());
+    await first.site.until('send cosign');
+    const other = begunLedger();
+    first.site.receive({ type: 'ledger', from: 0, lines: other.lines });
+    expect(await first.site.end).toBe('ledger-tampered');
+    const again = await startBench({ identity: first.lead.identity, disk: first.disk });
+    again.deliver({ type: 'open' });
+    await again.until('send ready');
+    expect(last(again, 'ready').ledgerLength).toBe(first.lead.builder.lines.length);
+    again.receive({ type: 'ledger', from: 0, lines: first.lead.builder.lines.slice(0, -2) });
+    expect(await again.end).toBe('ledger-tampered');
+  });
+
+  it('stops at a plan that is not its study’s before anything is offered', async () => {
+    const lead = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
+    lead.reserve(WEIGHTS);
+    const disk = freshDisk();
+    const site = await startBench({ identity: lead.identity, disk });
+    site.deliver({ type: 'open' });
+    site.receive(lead.ledger());
+    expect(await site.end).toBe('ledger-tampered');
+    expect(last(site, 'failure')).toMatchObject({ code: 'ledger-invalid', fatal: true });
+    expect(site.calls).not.toContain('send cosign');
+  });
+});
