@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { EntryBody } from '../../shared/ledger/entry.ts';
+import type { EntryBody, Refusal } from '../../shared/ledger/entry.ts';
 import { isSigned } from '../../shared/ledger/fold.ts';
 import { isLedgerProblem } from '../../shared/ledger/problem.ts';
+import { signRefusal } from '../../shared/ledger/statements.ts';
 import { generateIdentity } from '../../shared/crypto/keys.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
-import { LedgerBuilder, MECHANISM } from '../support/ledger-builder.ts';
+import { LedgerBuilder, MECHANISM, STUDY } from '../support/ledger-builder.ts';
 
 function codeOf(builder: LedgerBuilder, body: EntryBody): string {
   const { next } = builder.write(body);
@@ -91,6 +92,27 @@ describe('every rule, broken once', () => {
     expect(codeOf(builder, refunded)).toBe('no-open-round');
     expect(codeOf(builder, a)).toBe('no-open-round');
   });
+});
+
+it('a refusal refunds the one reserve that it names: signed for another round, reserve, study or by another site it refunds nothing', () => {
+  const builder = enrolled('9');
+  const commitWith = (refusals: readonly Refusal[]): EntryBody => ({ ...(builder.outcome('abort', [], ['b']) as Extract<EntryBody, { type: 'abort' }>), refusals: [...refusals] });
+  const signed = (change: Partial<Refusal>, site = 'b'): Refusal => {
+    const { open } = builder.state;
+    return signRefusal(nodePrimitives, builder.sites.get(site)!, { study: STUDY, site, round: open?.reserve.round ?? 0, reserve: open?.hash ?? '', reason: 'limits-exceeded', ...change });
+  };
+  builder.add(builder.reserve('image', ['a', 'b']));
+  const earlier = signed({});
+  builder.add(builder.outcome('abort', []), builder.reserve('table', ['c']));
+  builder.add(builder.outcome('abort', []));
+  builder.add(builder.reserve('image', ['a', 'b']));
+  expect(codeOf(builder, commitWith([signed({})]))).toBe('accepted');
+  expect(codeOf(builder, commitWith([earlier]))).toBe('wrong-refusal');
+  expect(codeOf(builder, commitWith([signed({ round: 1 })]))).toBe('wrong-refusal');
+  expect(codeOf(builder, commitWith([signed({ reserve: earlier.reserve })]))).toBe('wrong-refusal');
+  expect(codeOf(builder, commitWith([signed({ study: '00'.repeat(32) })]))).toBe('wrong-refusal');
+  expect(codeOf(builder, commitWith([signed({}, 'c')]))).toBe('wrong-refusal');
+  expect(codeOf(builder, commitWith([{ ...signed({}), signature: signed({}, 'a').signature }]))).toBe('bad-site-signature');
 });
 
 it('an unanswered reserve stays spent; only a signed refusal refunds it', () => {

@@ -1,0 +1,92 @@
+import { describe, expect, it } from 'vitest';
+import { decideEnrolment, type IssuedInvite } from '../../coordinator/enrolment.ts';
+import { fromHex, toHex } from '../../shared/bytes.ts';
+import { generateIdentity } from '../../shared/crypto/keys.ts';
+import type { EnrolEntry } from '../../shared/ledger/entry.ts';
+import { emptyLedger, type LedgerState } from '../../shared/ledger/fold.ts';
+import { signEnrolment } from '../../shared/ledger/statements.ts';
+import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { isFailure } from '../../shared/protocol/failure.ts';
+import type { SiteMessage } from '../../shared/protocol/messages.ts';
+import { LedgerBuilder, STUDY } from '../support/ledger-builder.ts';
+
+type Request = Extract<SiteMessage, { type: 'enrol' }>;
+
+const EXPIRY = Date.parse('2026-03-04T05:06:07.000Z');
+const identity = generateIdentity(primitives);
+const secret = primitives.randomBytes(32);
+const id = toHex(primitives.sha256(secret));
+const invites: readonly IssuedInvite[] = [{ id: '77'.repeat(32), site: 'b', expiresAt: EXPIRY + 5 }, { id, site: 'a', expiresAt: EXPIRY }];
+const planned = new LedgerBuilder();
+planned.add(planned.plan());
+
+/** What a site signs and sends; `signed` changes both alike, `sent` the message alone. */
+function requestOf({ signed = {}, sent = {}, signer = identity }: { readonly signed?: Partial<EnrolEntry>; readonly sent?: Partial<Request>; readonly signer?: typeof identity } = {}): Request {
+  const statement = signEnrolment(primitives, signer, { type: 'enrol', study: STUDY, site: 'a', modality: 'image', key: toHex(identity.publicKey), invite: id, disjointFrom: ['b'], ...signed });
+  const { site, modality, disjointFrom, signature } = statement;
+  return { type: 'enrol', inviteSecret: new Uint8Array(secret), site, modality, disjointFrom, signature: fromHex(signature, 64), ...sent };
+}
+
+function decide(request: Request, change: { readonly ledger?: LedgerState; readonly now?: number; readonly invites?: readonly IssuedInvite[] } = {}): EnrolEntry | string {
+  const decided = decideEnrolment({ request, siteKey: identity.publicKey, ledger: planned.state, invites, now: EXPIRY, primitives, ...change });
+  return isFailure(decided) ? decided.code : decided;
+}
+
+describe('an enrolment', () => {
+  it('that all is right with becomes the entry that the site signed, and the ledger takes it', () => {
+    const entry = decide(requestOf());
+    expect(entry).toMatchObject({ type: 'enrol', study: STUDY, site: 'a', modality: 'image', key: toHex(identity.publicKey), invite: id, disjointFrom: ['b'] });
+    if (typeof entry === 'string') throw new Error(entry);
+    const ledger = new LedgerBuilder();
+    ledger.add(ledger.plan(), entry);
+    expect(ledger.state.sites.get('a')).toEqual(entry);
+  });
+
+  it('with a secret that was never issued, or before there is a plan, is unknown', () => {
+    expect(decide(requestOf({ sent: { inviteSecret: new Uint8Array(primitives.randomBytes(32)) } }))).toBe('invite-unknown');
+    expect(decide(requestOf(), { invites: invites.slice(0, 1) })).toBe('invite-unknown');
+    expect(decide(requestOf(), { ledger: emptyLedger() })).toBe('invite-unknown');
+  });
+
+  it('comes too late one millisecond after its invite expired', () => {
+    expect(decide(requestOf(), { now: EXPIRY + 1 })).toBe('invite-expired');
+    expect(decide(requestOf(), { now: EXPIRY - 1 })).not.toBe('invite-expired');
+  });
+
+  it('is for the site and the modality of its invite alone', () => {
+    expect(decide(requestOf({ signed: { site: 'b' } }))).toBe('wrong-site');
+    expect(decide(requestOf({ signed: { modality: 'table' } }))).toBe('wrong-site');
+    expect(decide(requestOf({ signed: { site: 'c', modality: 'table' } }))).toBe('wrong-site');
+    expect(decide(requestOf({ signed: { site: 'd' } }), { invites: [{ id, site: 'd', expiresAt: EXPIRY }] })).toBe('wrong-site');
+  });
+
+  it('uses its invite up, whatever key comes with it', () => {
+    const ledger = new LedgerBuilder();
+    ledger.add(ledger.plan(), requestEntry());
+    expect(decide(requestOf(), { ledger: ledger.state })).toBe('invite-used');
+    expect(decide(requestOf({ signed: { site: 'b' } }), { ledger: ledger.state })).toBe('invite-used');
+  });
+
+  it('does not replace another key of the same site', () => {
+    const ledger = new LedgerBuilder();
+    ledger.add(ledger.plan(), ledger.enrolment('a', 'image'));
+    expect(decide(requestOf(), { ledger: ledger.state })).toBe('already-enrolled');
+  });
+
+  it.each([
+    ['by another key than the session’s', requestOf({ signer: generateIdentity(primitives) })],
+    ['for another study', requestOf({ signed: { study: '00'.repeat(32) } })],
+    ['with another key in it', requestOf({ signed: { key: toHex(generateIdentity(primitives).publicKey) } })],
+    ['with another invite in it', requestOf({ signed: { invite: '77'.repeat(32) } })],
+    ['for fewer disjoint sites than are sent', requestOf({ sent: { disjointFrom: ['*'] } })],
+    ['not at all', requestOf({ sent: { signature: new Uint8Array(64).fill(3) } })],
+  ])('signed %s is refused', (_title, request) => {
+    expect(decide(request)).toBe('bad-signature');
+  });
+});
+
+function requestEntry(): EnrolEntry {
+  const entry = decide(requestOf());
+  if (typeof entry === 'string') throw new Error(entry);
+  return entry;
+}

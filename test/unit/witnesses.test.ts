@@ -1,0 +1,66 @@
+import { expect, it } from 'vitest';
+import { createWitnesses, type Witnesses } from '../../coordinator/witnesses.ts';
+import type { Identity } from '../../shared/crypto/keys.ts';
+import { cosign, verifiedCosignature, witnessKey } from '../../shared/ledger/cosignature.ts';
+import { readLine } from '../../shared/ledger/line.ts';
+import { isLedgerProblem } from '../../shared/ledger/problem.ts';
+import { formatSignature, parseNote } from '../../shared/ledger/signed-note.ts';
+import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { expected } from '../support/heads.ts';
+import { STUDY, type LedgerBuilder } from '../support/ledger-builder.ts';
+import { begunLedger } from '../support/ledger-study.ts';
+
+const TIME = 1_772_600_767;
+
+function witnessesOf(builder: LedgerBuilder): Witnesses {
+  return createWitnesses({ primitives, ledger: { state: () => builder.state, lines: () => builder.lines } });
+}
+
+/** A site's word on the head in line `size` of a ledger, signed under its name. */
+function wordOn(builder: LedgerBuilder, size: number, { site = 'a', signer }: { readonly site?: string; readonly signer?: Identity } = {}): { size: number; cosignature: string } {
+  const line = readLine(builder.lines[size] ?? '');
+  if (isLedgerProblem(line) || line.body.type !== 'head') throw new Error(`line ${size} is no head`);
+  const identity = signer ?? builder.sites.get(site)!;
+  const key = witnessKey({ primitives, study: STUDY, site, publicKey: identity.publicKey });
+  return { size, cosignature: formatSignature(cosign({ primitives, identity, key, text: expected(parseNote(line.body.note)).text, time: TIME })) };
+}
+
+/** Two heads: in lines 1 and 5. */
+const builder = begunLedger();
+const [FIRST, LAST] = [1, 5];
+
+it('a site’s cosignature of a head is kept with the coordinator’s own, and verifies', () => {
+  const witnesses = witnessesOf(builder);
+  expect(witnesses.receive('a', wordOn(builder, LAST))).toBeUndefined();
+  expect(witnesses.receive('b', wordOn(builder, FIRST, { site: 'b' }))).toBeUndefined();
+  const kept = witnesses.lines().map((line) => JSON.parse(line) as { note: string; site: string; size: number });
+  expect(kept.map(({ site, size }) => [site, size])).toEqual([['a', LAST], ['b', FIRST]]);
+  const note = expected(parseNote(kept[0]!.note));
+  expect(note.signatures).toHaveLength(2);
+  expect(verifiedCosignature(primitives, note, witnessKey({ primitives, study: STUDY, site: 'a', publicKey: builder.sites.get('a')!.publicKey }))).toBe(TIME);
+});
+
+it('a later head replaces an earlier one, never the other way round', () => {
+  const witnesses = witnessesOf(builder);
+  const sizes = (): number[] => witnesses.lines().map((line) => (JSON.parse(line) as { size: number }).size);
+  expect(witnesses.receive('a', wordOn(builder, FIRST))).toBeUndefined();
+  expect(sizes()).toEqual([FIRST]);
+  expect(witnesses.receive('a', wordOn(builder, LAST))).toBeUndefined();
+  expect(witnesses.receive('a', wordOn(builder, FIRST))).toBeUndefined();
+  expect(sizes()).toEqual([LAST]);
+});
+
+it('what is no cosignature by that site of a head of this ledger is refused by name and not kept', () => {
+  const witnesses = witnessesOf(builder);
+  const code = (site: string, word: { size: number; cosignature: string }): string | undefined => witnesses.receive(site, word)?.code;
+  const other = begunLedger();
+  expect(code('a', { ...wordOn(builder, LAST), size: LAST - 1 })).toBe('ledger-invalid');
+  expect(code('a', { ...wordOn(builder, LAST), size: 99 })).toBe('ledger-invalid');
+  expect(code('z', wordOn(builder, LAST))).toBe('ledger-invalid');
+  expect(code('a', { size: LAST, cosignature: 'hello' })).toBe('malformed');
+  expect(code('a', { ...wordOn(builder, LAST), size: FIRST })).toBe('bad-signature');
+  expect(code('b', wordOn(builder, LAST))).toBe('bad-signature');
+  expect(code('a', wordOn(builder, LAST, { signer: builder.sites.get('b')! }))).toBe('bad-signature');
+  expect(code('a', wordOn(other, LAST, { signer: builder.sites.get('a')! }))).toBe('bad-signature');
+  expect(witnesses.lines()).toEqual([]);
+});
