@@ -66,6 +66,10 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     end = resolve;
     fail = reject;
   });
+  // The plan of an earlier process is judged like a new one: it may be the one that this site stopped at.
+  const kept = ports.ledger.state().plan;
+  const keptProblem = kept === undefined ? undefined : checkPlan(kept, context.study);
+  if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
   let work: Work | undefined;
@@ -150,7 +154,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     }
     const message = problem?.message ?? planProblem?.message ?? '';
     connection.send({ type: 'failure', code: 'ledger-invalid', message: message.slice(0, 1000), fatal: true });
-    throw new AntiphonError('ledger-tampered', `the coordinator's ledger does not verify: ${message}; this site stops, nothing of its data was sent: ask the study lead`);
+    throw unbelievable(message);
   };
 
   // 3. Judge the offered round by the ledger and the site's own limits, before any data are touched.
@@ -274,4 +278,8 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   } finally {
     connection.close();
   }
+}
+
+function unbelievable(message: string): AntiphonError {
+  return new AntiphonError('ledger-tampered', `the coordinator's ledger does not verify: ${message}; this site stops, nothing of its data was sent: ask the study lead`);
 }

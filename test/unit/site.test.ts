@@ -129,7 +129,7 @@ describe('a site and the ledger', () => {
     expect(await again.end).toBe('ledger-tampered');
   });
 
-  it('stops at a plan that is not its study’s before anything is offered', async () => {
+  it('stops at a plan that is not its study’s before anything is offered, and again each time that it is started', async () => {
     const lead = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
     lead.reserve(WEIGHTS);
     const disk = freshDisk();
@@ -139,5 +139,12 @@ describe('a site and the ledger', () => {
     expect(await site.end).toBe('ledger-tampered');
     expect(last(site, 'failure')).toMatchObject({ code: 'ledger-invalid', fatal: true });
     expect(site.calls).not.toContain('send cosign');
+    const again = await startBench({ identity: lead.identity, disk });
+    again.deliver({ type: 'open' });
+    again.receive(lead.ledger(lead.builder.lines.length - 1), lead.offer());
+    await again.settled();
+    expect(await again.end).toBe('ledger-tampered');
+    expect(again.sent).toEqual([]);
+    expect(types(disk)).toEqual([]);
   });
 });
