@@ -270,7 +270,8 @@ async function conclude(
     seconds: (ports.now() - startedAt) / 1000,
     epsilonSpent: spentForEvent(ports.book.state()),
   };
-  ports.emit(verdict.type === 'abort' ? { ...event, reason: verdict.reason } : event);
+  const refused = refusals.map(({ site, reason }) => `; ${site} refused: ${reason}`).join('');
+  ports.emit(verdict.type === 'abort' ? { ...event, reason: `${verdict.reason}${refused}` } : event);
   return checkpoint;
 }
 

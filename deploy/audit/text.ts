@@ -36,7 +36,7 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
   const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
-  if (audit.problem !== undefined) lines.push(paint.red('Nothing from that line on is believed.'));
+  if (audit.problem !== undefined) lines.push(paint.red(`Nothing from that line on is believed; what follows is of the ${audit.problem.line} lines before it.`));
   if (audit.state.plan === undefined) return lines.join('\n');
   lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', roundsTable(report, color), '');
   lines.push('Worst-off patients (one site per modality that they may be at):');
