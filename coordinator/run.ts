@@ -276,10 +276,10 @@ async function conclude(
 }
 
 /** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */
-function combine(
-  { study, networks }: StudyContext,
+export function combine(
+  { study, networks }: Pick<StudyContext, 'study' | 'networks'>,
   checkpoint: Checkpoint,
-  { round, modality }: ReserveEntry,
+  { round, modality }: Pick<ReserveEntry, 'round' | 'modality'>,
   delivered: readonly { readonly receipt: { readonly site: string }; readonly update: Float32Array }[],
 ): Checkpoint {
   const network = networks.get(modality);

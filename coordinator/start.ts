@@ -24,8 +24,8 @@ import type { AbortSignalLike } from './exchange.ts';
 import { networksOf } from './model-state.ts';
 import { writeReport } from './report/write.ts';
 import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
-import { startServer, type CoordinatorServer } from './server.ts';
-import { createWitnesses, type Witnesses } from './witnesses.ts';
+import { startServer } from './server.ts';
+import { createWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
@@ -135,7 +135,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         feedLedger: (site) => {
           server.feedLedger(site, book.lines());
         },
-        cosigned: () => lastWord({ server, witnesses }),
+        cosigned: () => whenever(() => witnesses.behind(server.ready()).length === 0, [server.subscribe, witnesses.subscribe]),
         emit,
         now: Date.now,
         setTimer: startTimer,
@@ -155,6 +155,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       });
       if (unrecorded !== undefined) throw unrecorded;
       await writeReport(files.report, events, options.studyYaml);
+      // A closed socket drops what it has not sent: sites that were told the end leave by themselves.
+      if (end.reason !== 'interrupted') await whenever(() => server.ready().size === 0, [server.subscribe]);
       return { ...end, roundsCommitted: book.state().committedRounds };
     } finally {
       await server.close();
@@ -165,8 +167,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   }
 }
 
-/** Resolves when every connected site has cosigned the newest head, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
-function lastWord({ server, witnesses }: { readonly server: CoordinatorServer; readonly witnesses: Witnesses }): Promise<void> {
+/** Resolves when it is so, asked again at every sign, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
+function whenever(isSo: () => boolean, signs: readonly ((listener: () => void) => () => void)[]): Promise<void> {
   return new Promise((resolve) => {
     const finish = (): void => {
       cancelTimer();
@@ -174,10 +176,10 @@ function lastWord({ server, witnesses }: { readonly server: CoordinatorServer; r
       resolve();
     };
     const check = (): void => {
-      if (witnesses.behind(server.ready()).length === 0) finish();
+      if (isSo()) finish();
     };
     const cancelTimer = startTimer(finish, FAREWELL_MS);
-    const stops = [server.subscribe(check), witnesses.subscribe(check)];
+    const stops = signs.map((subscribe) => subscribe(check));
     check();
   });
 }

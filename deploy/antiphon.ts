@@ -117,7 +117,8 @@ program.addCommand(coordinatorCommand({ createDisplay: display, signal: interrup
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
 
-program.addCommand(auditCommand({ color, write }));
+const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
+program.addCommand(auditCommand({ syntheticStudy: studyFile('synthetic'), color, signal: interruption.signal, write, note }));
 
 program
   .command('init')

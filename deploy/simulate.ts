@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -46,6 +47,8 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   const { study, folder, data, signal } = input;
   const events: StudyEvent[] = [];
   const children: Child[] = [];
+  // One listener per process.
+  setMaxListeners(0, signal);
   await makeFolder(folder);
   const studyFile = join(folder, 'study.yaml');
   const port = await portOfEarlierRun(folder, study);
