@@ -140,6 +140,46 @@ describe('what is found', () => {
   });
 });
 
+describe('what training gives away', () => {
+  it('is measured with canaries over the study’s own training, and no claim is refuted', async () => {
+    const { code, stdout } = await run('audit', '--empirical', '--study', join(original, 'study.yaml'), '--data', join(kept, 'data'), '--canaries', '120', '--confidence', '0.999999', '--json');
+    const report = JSON.parse(stdout) as { refuted: boolean; modalities: { modality: string; claim: number; lowerBound: number; canaries: number }[] };
+    expect(code).toBe(0);
+    expect(report.refuted).toBe(false);
+    expect(report.modalities.map(({ modality }) => modality)).toEqual(['left', 'right']);
+    for (const { claim, lowerBound, canaries } of report.modalities) {
+      expect(canaries).toBe(120);
+      expect(lowerBound).toBeLessThanOrEqual(claim);
+      expect(claim).toBeLessThan(8);
+    }
+  });
+
+  it('is measured by attacks on a finished run, per modality and fused', async () => {
+    const { code, stdout } = await run('audit', '--membership', original, '--data', join(kept, 'data'), '--references', '2', '--json');
+    expect(code).toBe(0);
+    const report = JSON.parse(stdout) as { round: number; rows: { on: string; attack: string; auc: number; members: number }[] };
+    expect(report.round).toBe(4);
+    expect(report.rows.map(({ on, attack }) => `${on} ${attack}`)).toEqual(['left', 'right', 'fused'].flatMap((on) => ['loss', 'rmia', 'lira'].map((attack) => `${on} ${attack}`)));
+    for (const { auc, members } of report.rows) {
+      expect(members).toBe(240);
+      expect(auc).toBeGreaterThan(0.2);
+      expect(auc).toBeLessThan(0.8);
+    }
+  });
+
+  it.each([
+    [['audit'], 'expected one of: a ledger'],
+    [['audit', 'x.jsonl', '--empirical'], 'found a ledger and --empirical'],
+    [['audit', 'x.jsonl', '--canaries', '50'], '--canaries belongs to --empirical'],
+    [['audit', '--empirical', '--canaries', '3'], 'a whole number from 20 to 20000'],
+    [['audit', '--membership', '.', '--references', '3', '--data', '.'], 'an even number of --references'],
+  ])('%j ends with 2', async (words, message) => {
+    const { code, stderr } = await run(...words);
+    expect(stderr).toContain(message);
+    expect(code).toBe(2);
+  });
+});
+
 it('a site that has seen a later ledger stops when the coordinator comes back with an older one', async () => {
   const folder = temporaryFolder();
   const { study, data } = writeTinyStudy(folder, { rounds: 6 });
