@@ -112,6 +112,15 @@ describe('the comparison without privacy', () => {
   });
 });
 
+it('the keys that the commented study file offers are good as they stand there', () => {
+  const text = readFileSync(new URL('../../deploy/studies/synthetic.yaml', import.meta.url), 'utf8');
+  const offered = text.replaceAll(/^( *)# ((?:frontEnd|averageLast|withoutPrivacy|accountant): )/gm, '$1$2');
+  const study = parseStudy(offered, 'synthetic.yaml');
+  expect(study.modalities['image']?.records.frontEnd?.type).toBe('dct');
+  expect(study.optimiser.averageLast).toBeGreaterThan(0);
+  expect(overrideStudy(study, { noPrivacy: true }).modalities['image']?.learningRate).toBe(0.1);
+});
+
 it('a study keeps the order of its rounds when it travels as canonical JSON, whose keys are sorted', () => {
   const text = readFileSync(new URL('../../deploy/studies/uci-heart.yaml', import.meta.url), 'utf8');
   const study = parseStudy(text, 'uci-heart.yaml');
