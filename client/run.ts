@@ -62,9 +62,20 @@ interface Work {
 export async function runSite(context: SiteContext, ports: SitePorts): Promise<void> {
   let end: () => void = () => undefined;
   let fail: (error: unknown) => void = () => undefined;
+  let work: Work | undefined;
+  // What ends the site ends everything: no event queued behind it is handled, nothing that trains meanwhile is released.
+  let isOver = false;
   const over = new Promise<void>((resolve, reject) => {
-    end = resolve;
-    fail = reject;
+    end = () => {
+      isOver = true;
+      work = undefined;
+      resolve();
+    };
+    fail = (error) => {
+      isOver = true;
+      work = undefined;
+      reject(error instanceof Error ? error : new AntiphonError('internal', String(error)));
+    };
   });
   // The plan of an earlier process is judged like a new one: it may be the one that this site stopped at.
   const kept = ports.ledger.state().plan;
@@ -72,12 +83,11 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
-  let work: Work | undefined;
 
   // 1. Connect; after every (re)connection say how far this site's ledger goes. The coordinator offers what is open.
   let queue: Promise<void> = Promise.resolve();
   const connection = ports.connect((event) => {
-    queue = queue.then(() => handle(event)).catch(fail);
+    queue = queue.then(() => (isOver ? undefined : handle(event))).catch(fail);
   });
 
   const handle = async (event: ConnectionEvent): Promise<void> => {

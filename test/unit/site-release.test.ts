@@ -83,6 +83,19 @@ describe('an update that was released', () => {
 });
 
 describe('a round that ended', () => {
+  it('because the site did, while it trained, leaves no release either', async () => {
+    const trained = gate();
+    const { lead, disk, site } = await scene({ train: async (weights) => trained.opened.then(() => double(weights)) });
+    await dispatch({ lead, disk, site });
+    await site.until('train');
+    site.receive({ type: 'ledger', from: 0, lines: ['hello'] });
+    expect(await site.end).toBe('ledger-tampered');
+    trained.open();
+    await site.settled();
+    expect(types(disk)).toEqual(['spend']);
+    expect(disk.staged).toBeUndefined();
+  });
+
   it('while the site trained leaves no release, no staged update and no message', async () => {
     const trained = gate();
     const { lead, disk, site } = await scene({ train: async (weights) => trained.opened.then(() => double(weights)) });

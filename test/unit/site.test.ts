@@ -3,6 +3,7 @@ import { createWitnesses } from '../../coordinator/witnesses.ts';
 import { toHex } from '../../shared/bytes.ts';
 import { verifyReceipt, verifyRefusal } from '../../shared/ledger/statements.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { begunLedger } from '../support/ledger-study.ts';
 import { MECHANISM } from '../support/ledger-builder.ts';
 import { freshDisk, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
@@ -146,5 +147,23 @@ describe('a site and the ledger', () => {
     expect(await again.end).toBe('ledger-tampered');
     expect(again.sent).toEqual([]);
     expect(types(disk)).toEqual([]);
+  });
+
+  it('does nothing more once it has stopped, whatever stands in the queue behind the line that stopped it', async () => {
+    const weaker = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
+    weaker.reserve(WEIGHTS);
+    const forger = createLead();
+    forger.reserve(WEIGHTS);
+    const cases: readonly (readonly [Lead, CoordinatorMessage])[] = [[weaker, weaker.ledger()], [forger, { type: 'ledger', from: 0, lines: [...forger.builder.lines, 'hello'] }]];
+    for (const [lead, ledger] of cases) {
+      const disk = freshDisk();
+      const site = await startBench({ identity: lead.identity, disk });
+      site.deliver({ type: 'open' });
+      site.receive(ledger, lead.offer(), lead.ledger(lead.builder.lines.length - 1), lead.offer());
+      expect(await site.end).toBe('ledger-tampered');
+      await site.settled();
+      expect(types(disk)).toEqual([]);
+      expect(site.sent.map(({ type }) => type)).toEqual(['ready', 'failure']);
+    }
   });
 });
