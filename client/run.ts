@@ -261,6 +261,11 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     await ports.vault.append({ type: 'release', ...logged(reserve, reserveHash), update: receipt.update });
     const finished: StagedUpdate = { roundKey: new Uint8Array(roundKeys.publicKey), totalBytes, receipt, chunks };
     await ports.stage.save(finished);
+    if (work !== current) {
+      // The round ended while this was written: nobody waits for it, and another round may have begun. Where the site itself ended, the bytes wait for its next start.
+      if (!isOver) await ports.stage.clear();
+      return;
+    }
     staged = finished;
     work = undefined;
     ports.emit({ type: 'released', round: reserve.round, detail: 'noised update staged' });

@@ -112,6 +112,30 @@ describe('a round that ended', () => {
     expect(site.calls).not.toContain('send update');
   });
 
+  it.each(['release', 'stage'])('while its update was being recorded (%s) is not announced any more, and the next round is trained', async (slow) => {
+    const recorded = gate();
+    let holding = true;
+    const { lead, disk, site } = await scene({ hold: (call) => (call === slow && holding ? recorded.opened : undefined) });
+    await dispatch({ lead, disk, site });
+    await site.until(slow);
+    holding = false;
+    lead.builder.add(lead.builder.outcome('abort', [], []), lead.builder.reserve('table', ['c']));
+    lead.builder.add(lead.builder.outcome('abort', [], []));
+    const from = lead.builder.lines.length - 6;
+    lead.reserve(WEIGHTS);
+    site.receive({ type: 'round-ended', round: 1, outcome: 'aborted' }, lead.ledger(from), lead.offer());
+    await site.until('send accept', 2);
+    recorded.open();
+    await site.until(`${slow} done`);
+    await site.settled();
+    expect(site.calls).not.toContain('send update');
+    expect(disk.staged).toBeUndefined();
+    site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk }) as const));
+    await site.until('send update');
+    expect((await fetchUpdate({ lead, site })).receipt.round).toBe(3);
+    expect(disk.log.map(({ type, round }) => `${type} ${round}`).sort()).toEqual(['release 1', 'release 3', 'spend 1', 'spend 3']);
+  });
+
   it('while the site received weights is not trained for', async () => {
     const { lead, disk, site } = await scene();
     site.receive(lead.ledger(), lead.offer());
