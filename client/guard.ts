@@ -13,10 +13,18 @@ import { judgeLimits, type Limits, type SpendEntry } from './limits.ts';
 
 type Offer = Extract<CoordinatorMessage, { type: 'offer' }>;
 
-/** The plan must be the study's own: its mechanisms, accountant and budget, and noise enough for all planned rounds. */
-export function checkPlan(plan: PlanEntry, study: Study): Failure | undefined {
+/** What a site was enrolled in, by its invite. Hashes and keys in hex. */
+export interface Enrolled {
+  readonly study: Study;
+  readonly studyHash: string;
+  readonly coordinatorKey: string;
+}
+
+/** The plan must be the study's own, under its coordinator's key: its mechanisms, accountant and budget, and noise enough for all planned rounds. */
+export function checkPlan(plan: PlanEntry, { study, studyHash, coordinatorKey }: Enrolled): Failure | undefined {
   const wrong = (what: string): Failure => failure('ledger-invalid', `the ledger's plan is not the study's: ${what}`);
   const { privacy } = study;
+  if (plan.study !== studyHash || plan.coordinatorKey !== coordinatorKey) return wrong('the study or the key of the coordinator');
   const mechanisms = new Map(Object.entries(plan.modalities).map(([name, { mechanism }]) => [name, fromLedgerMechanism(mechanism)]));
   const rounds = roundsPerModality(study);
   for (const [name, modality] of Object.entries(study.modalities)) {
@@ -42,16 +50,18 @@ export function checkPlan(plan: PlanEntry, study: Study): Failure | undefined {
 }
 
 /**
- * May this site train the offered round? Decided from its own verified copy of the ledger (whose fold has just recomputed every
+ * May this site, of this key (hex), train the offered round? Decided from its own verified copy of the ledger (whose fold has just recomputed every
  * epsilon) and the data set's own limits and spend log, before any data are touched.
  */
-export function judgeOffer(offer: Offer, input: { readonly site: string; readonly ledger: LedgerState; readonly limits: Limits; readonly log: readonly SpendEntry[]; readonly now: number }): Failure | undefined {
-  const { site, ledger, limits, log, now } = input;
+export function judgeOffer(offer: Offer, input: { readonly site: string; readonly key: string; readonly ledger: LedgerState; readonly limits: Limits; readonly log: readonly SpendEntry[]; readonly now: number }): Failure | undefined {
+  const { site, key, ledger, limits, log, now } = input;
   const { open, plan } = ledger;
   if (!isSigned(ledger)) return failure('ledger-invalid', 'the last ledger line is not a signed head');
   if (open === undefined || plan === undefined) return failure('ledger-invalid', 'the ledger holds no open reserve for the offered round');
   if (offer.round !== open.reserve.round || toHex(offer.reserve) !== open.hash) return failure('wrong-round', `the ledger reserves round ${open.reserve.round}, the offer is for round ${offer.round}`);
   if (!open.reserve.sites.includes(site)) return failure('wrong-site', 'the reserve does not name this site');
+  // Under another key it would be another's word on who shares a patient with it that epsilon was computed from.
+  if (ledger.sites.get(site)?.key !== key) return failure('wrong-key', 'the ledger has enrolled this site with another key than its own');
   const reason = judgeLimits(limits, { reserve: open.reserve, reserveHash: open.hash, delta: plan.budget.delta, log, now });
   return reason === undefined ? undefined : failure('limits-exceeded', reason);
 }

@@ -42,6 +42,8 @@ export interface SiteContext {
   /** Hex. */
   readonly studyHash: string;
   readonly study: Study;
+  /** Hex. */
+  readonly coordinatorKey: string;
 }
 
 /** One offered round on its way through the site. */
@@ -79,7 +81,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   });
   // The plan of an earlier process is judged like a new one: it may be the one that this site stopped at.
   const kept = ports.ledger.state().plan;
-  const keptProblem = kept === undefined ? undefined : checkPlan(kept, context.study);
+  const keptProblem = kept === undefined ? undefined : checkPlan(kept, context);
   if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
@@ -156,7 +158,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const first = ports.ledger.state().plan === undefined;
     const problem = await ports.ledger.extend(from, lines);
     const { plan } = ports.ledger.state();
-    const planProblem = first && plan !== undefined ? checkPlan(plan, context.study) : undefined;
+    const planProblem = first && plan !== undefined ? checkPlan(plan, context) : undefined;
     if (problem === undefined && planProblem === undefined) {
       // What it has seen it will never see denied: its word on the head, as a witness.
       if (isBelievable(ports.ledger)) connection.send({ type: 'cosign', ...cosignLastHead(ports.ledger, { primitives: ports.primitives, identity: context.identity, site: context.site, now: ports.now() }) });
@@ -175,7 +177,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const log = await ports.vault.entries();
     // Released before, and what was staged is gone: never a second release, and no refund either.
     if (log.some((entry) => entry.type === 'release' && entry.reserve === reserveHash && entry.site === context.site)) return void connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
-    const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
+    const problem = judgeOffer(offer, { site: context.site, key: toHex(context.identity.publicKey), ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
     const inbox = createInbox(offer.totalBytes);
     const reason = problem ?? (isFailure(inbox) ? inbox : undefined);
     if (reason !== undefined || isFailure(inbox)) {

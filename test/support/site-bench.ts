@@ -5,6 +5,7 @@ import type { Limits, SpendEntry } from '../../client/limits.ts';
 import { runSite, type SiteEvent } from '../../client/run.ts';
 import type { StagedUpdate } from '../../client/staging.ts';
 import type { Identity } from '../../shared/crypto/keys.ts';
+import { toHex } from '../../shared/bytes.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import type { Chunk, CoordinatorMessage, SiteMessage } from '../../shared/protocol/messages.ts';
@@ -45,6 +46,8 @@ export interface SiteBench {
 
 export interface BenchInput {
   readonly identity: Identity;
+  /** That the site was enrolled with. */
+  readonly coordinatorKey: Uint8Array;
   readonly disk: SiteDisk;
   readonly study?: Study;
   readonly train?: (weights: Float32Array) => Promise<Float32Array> | Float32Array;
@@ -53,7 +56,7 @@ export interface BenchInput {
 }
 
 /** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, so that a missing await shows. */
-export async function startBench({ identity, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
+export async function startBench({ identity, coordinatorKey, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
   const calls: string[] = [];
   const sent: SiteMessage[] = [];
   const chunks: Chunk[] = [];
@@ -90,7 +93,7 @@ export async function startBench({ identity, disk, study = ledgerStudy(), train 
     },
   };
   const end = runSite(
-    { site: 'a', identity, studyHash: STUDY, study },
+    { site: 'a', identity, studyHash: STUDY, study, coordinatorKey: toHex(coordinatorKey) },
     {
       primitives,
       ledger: await openLedgerCopy(disk.ledger, primitives),

@@ -16,7 +16,7 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
 
 /** The same site after its process ended: what is on its disk, and nothing else. */
 async function restart({ lead, disk }: Scene): Promise<Scene> {
-  const site = await startBench({ identity: lead.identity, disk, train: () => Promise.reject(new Error('trained anew')) });
+  const site = await startBench({ ...lead, disk, train: () => Promise.reject(new Error('trained anew')) });
   site.deliver({ type: 'open' });
   site.receive(lead.ledger(lead.builder.lines.length - 1), lead.offer());
   return { lead, disk, site };

@@ -122,7 +122,7 @@ describe('a site and the ledger', () => {
     const other = begunLedger();
     first.site.receive({ type: 'ledger', from: 0, lines: other.lines });
     expect(await first.site.end).toBe('ledger-tampered');
-    const again = await startBench({ identity: first.lead.identity, disk: first.disk });
+    const again = await startBench({ ...first.lead, disk: first.disk });
     again.deliver({ type: 'open' });
     await again.until('send ready');
     expect(last(again, 'ready').ledgerLength).toBe(first.lead.builder.lines.length);
@@ -134,13 +134,13 @@ describe('a site and the ledger', () => {
     const lead = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
     lead.reserve(WEIGHTS);
     const disk = freshDisk();
-    const site = await startBench({ identity: lead.identity, disk });
+    const site = await startBench({ ...lead, disk });
     site.deliver({ type: 'open' });
     site.receive(lead.ledger());
     expect(await site.end).toBe('ledger-tampered');
     expect(last(site, 'failure')).toMatchObject({ code: 'ledger-invalid', fatal: true });
     expect(site.calls).not.toContain('send cosign');
-    const again = await startBench({ identity: lead.identity, disk });
+    const again = await startBench({ ...lead, disk });
     again.deliver({ type: 'open' });
     again.receive(lead.ledger(lead.builder.lines.length - 1), lead.offer());
     await again.settled();
@@ -157,7 +157,7 @@ describe('a site and the ledger', () => {
     const cases: readonly (readonly [Lead, CoordinatorMessage])[] = [[weaker, weaker.ledger()], [forger, { type: 'ledger', from: 0, lines: [...forger.builder.lines, 'hello'] }]];
     for (const [lead, ledger] of cases) {
       const disk = freshDisk();
-      const site = await startBench({ identity: lead.identity, disk });
+      const site = await startBench({ ...lead, disk });
       site.deliver({ type: 'open' });
       site.receive(ledger, lead.offer(), lead.ledger(lead.builder.lines.length - 1), lead.offer());
       expect(await site.end).toBe('ledger-tampered');
