@@ -1,10 +1,11 @@
-import { chmod, mkdir, readFile, stat } from 'node:fs/promises';
+import { chmod, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fromHex, toHex } from '../shared/bytes.ts';
 import { identityFromSeed, type Identity } from '../shared/crypto/keys.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import { makeFolder } from '../shared/platform/folder.ts';
 
 /** A site's own folder: its key, its settings, its copies of study and ledger, its staged update. */
 export interface SiteHome {
@@ -41,7 +42,7 @@ export const siteFiles = (folder: string) => ({
 
 /** The key is generated here and never leaves; a key that exists already (an interrupted enrolment) is used again. */
 export async function prepareKey(folder: string, generate: () => Identity): Promise<Identity> {
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder, 0o700);
   await chmod(folder, 0o700);
   const path = siteFiles(folder).key;
   const existing = await readFile(path, 'utf8').catch(() => undefined);

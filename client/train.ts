@@ -34,12 +34,12 @@ export interface LocalTraining {
 export async function trainRound(input: LocalTraining): Promise<Float32Array<ArrayBuffer>> {
   const { weights, mechanism, patients, learningRate, momentum } = input;
   const plan = mechanism.protection === 'none' ? undefined : planFor(input, mechanism);
-  const current = Float64Array.from(weights);
+  const current = new Float64Array(weights);
   const velocity = new Float64Array(weights.length);
 
   for (let step = 0; step < mechanism.steps; step += 1) {
     const sampled = samplePatients(input, plan);
-    const sum = await sumOfGradients(input, { current: Float32Array.from(current), sampled, plan });
+    const sum = await sumOfGradients(input, { current: new Float32Array(current), sampled, plan });
     const released = plan === undefined ? sum : releaseNoisySum(plan, sum, input.random);
     // Divided by the public q n, never by the realised batch: an empty batch is noised and applied like any other.
     const divisor = mechanism.samplingRate * patients;
@@ -48,7 +48,10 @@ export async function trainRound(input: LocalTraining): Promise<Float32Array<Arr
       current[i]! -= learningRate * velocity[i]!;
     }
   }
-  return Float32Array.from(current, (value, i) => value - weights[i]!);
+  // A loop: `from` with a function takes some seventy times as long.
+  const update = new Float32Array(current.length);
+  for (let i = 0; i < update.length; i += 1) update[i] = current[i]! - weights[i]!;
+  return update;
 }
 
 function planFor({ network, patients }: LocalTraining, mechanism: Extract<RoundMechanism, { protection: 'local-noise' }>): MechanismPlan {

@@ -1,9 +1,10 @@
-import { mkdir, open, readFile, type FileHandle } from 'node:fs/promises';
+import { open, readFile, type FileHandle } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { AntiphonError } from '../shared/errors.ts';
 import { parseJson } from '../shared/json.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import { makeFolder } from '../shared/platform/folder.ts';
 import { limitsSchema, spendEntrySchema, type Limits, type SpendEntry } from './limits.ts';
 
 /**
@@ -27,9 +28,6 @@ export function openVault(folder: string, dataset: string): Vault & { readonly s
   if (!NAME.test(dataset)) throw new AntiphonError('usage', `expected letters, digits, ".", "_" and "-" in the name of the data set, found "${dataset}"`);
   const limitsPath = join(folder, `${dataset}.limits.json`);
   const logPath = join(folder, `${dataset}.jsonl`);
-  const prepare = async (): Promise<void> => {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-  };
   return {
     limits: async () => {
       const text = await readExisting(limitsPath);
@@ -39,7 +37,7 @@ export function openVault(folder: string, dataset: string): Vault & { readonly s
       return parsed.data;
     },
     saveLimits: async (limits) => {
-      await prepare();
+      await makeFolder(folder, 0o700);
       await writeFileAtomic(limitsPath, `${JSON.stringify(limitsSchema.parse(limits), null, 2)}\n`, 0o600);
     },
     entries: async () => {
@@ -54,7 +52,7 @@ export function openVault(folder: string, dataset: string): Vault & { readonly s
       });
     },
     append: async (entry) => {
-      await prepare();
+      await makeFolder(folder, 0o700);
       try {
         const file = await open(logPath, 'a+', 0o600);
         try {

@@ -41,6 +41,8 @@ export interface CoordinatorPorts {
   readonly coordinatorKey: Uint8Array;
   readonly evaluationSets: { readonly selection: EvaluationSet; readonly test: EvaluationSet } | undefined;
   readonly feedLedger: (site: string) => void;
+  /** Resolves when the connected sites have cosigned the newest head, or have had their time to. */
+  readonly cosigned: () => Promise<void>;
   readonly emit: EventSink;
   readonly now: () => number;
   readonly setTimer: (callback: () => void, ms: number) => () => void;
@@ -66,7 +68,7 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   // 2. The model: the last committed checkpoint, or the initial one from the public seed.
   let checkpoint = await lastCheckpoint(context, ports);
   // 3. Every site of the study is enrolled and ready.
-  if (ports.book.state().ended === undefined) await sitesReady(context, ports);
+  if (ports.book.state().ended === undefined) await sitesReady(context, ports, { names: context.study.sites.map(({ name }) => name), needed: context.study.sites.length });
   // 4. The rounds, one modality at a time, as long as schedule and budget allow.
   let end: StudyEnd | undefined = endedBefore(ports.book.state());
   while (end === undefined) {
@@ -76,14 +78,13 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   }
   // 5. The last number: the test part, looked at once.
   if (end.reason === 'completed' || end.reason === 'budget-exhausted') await evaluate(context, ports, { checkpoint, split: 'test' });
-  // 6. The ledger is closed, every site gets the whole of it.
+  // 6. The ledger is closed, every site gets the whole of it and cosigns it.
   //    A stopped study goes on when it is started again: its sites wait for that.
   if (end.reason === 'interrupted') return end;
   if (ports.book.state().ended === undefined) await ports.book.append({ type: 'end', ...end, epsilonSpent: ports.book.state().spent });
-  for (const site of ports.hub.ready()) {
-    ports.feedLedger(site);
-    ports.hub.send(site, { type: 'study-ended', reason: end.reason });
-  }
+  for (const site of ports.hub.ready()) ports.feedLedger(site);
+  await ports.cosigned();
+  for (const site of ports.hub.ready()) ports.hub.send(site, { type: 'study-ended', reason: end.reason });
   return end;
 }
 
@@ -102,9 +103,9 @@ async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { bo
   return { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map() };
 }
 
-/** Resolves when every site of the study has enrolled and said that it is ready; the join deadline ends the wait. */
-function sitesReady({ study }: StudyContext, ports: CoordinatorPorts): Promise<void> {
-  const missing = (): string[] => study.sites.map(({ name }) => name).filter((name) => !ports.hub.ready().has(name));
+/** Resolves when at least `needed` of these sites have enrolled and said that they are ready, or the study is stopped; the join deadline ends the wait. */
+function sitesReady({ study }: StudyContext, ports: CoordinatorPorts, { names, needed }: { readonly names: readonly string[]; readonly needed: number }): Promise<void> {
+  const missing = (): string[] => names.filter((name) => !ports.hub.ready().has(name));
   const { joinDeadlineSeconds } = study.operation;
   return new Promise((resolve, reject) => {
     const finish = (settle: () => void): void => {
@@ -114,12 +115,12 @@ function sitesReady({ study }: StudyContext, ports: CoordinatorPorts): Promise<v
       settle();
     };
     const check = (): void => {
-      if (ports.signal.aborted || missing().length === 0) finish(resolve);
+      if (ports.signal.aborted || names.length - missing().length >= needed) finish(resolve);
     };
     const unsubscribe = ports.hub.subscribe(check);
     const cancelTimer = ports.setTimer(() => {
       finish(() => {
-        reject(new AntiphonError('study-failed', `expected all ${study.sites.length} sites within ${joinDeadlineSeconds} s, still missing: ${missing().join(', ')}; start them, or raise operation.joinDeadlineSeconds`));
+        reject(new AntiphonError('study-failed', `expected ${needed} of ${names.length} sites within ${joinDeadlineSeconds} s, still missing: ${missing().join(', ')}; start them, or raise operation.joinDeadlineSeconds`));
       });
     }, joinDeadlineSeconds * 1000);
     ports.signal.addEventListener('abort', check);
@@ -145,8 +146,11 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
     const modality = modalityOfRound(book.state().plan?.order ?? [], round);
     const plan = resolved.modalities.get(modality);
     invariant(plan !== undefined, `modality ${modality}`);
-    const sites = study.sites.filter((site) => site.modality === modality && ports.hub.ready().has(site.name)).map(({ name }) => name);
-    if (sites.length === 0) return ended('failed', `no site of modality ${modality} is connected for round ${round}`);
+    const names = study.sites.filter((site) => site.modality === modality).map(({ name }) => name);
+    // Sites that all went away for a moment come back; a study is not given up for that.
+    await sitesReady(context, ports, { names, needed: 1 });
+    const sites = names.filter((name) => ports.hub.ready().has(name));
+    if (sites.length === 0) return ended('interrupted', `stopped before round ${round}; start again with the same folder to go on`);
     const modelIn = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, modality))));
     const decision = reserveRound(book.state(), { round, modality, sites, mechanism: toLedgerMechanism(plan.mechanism), modelIn });
     if (decision.type === 'exhausted') return ended('budget-exhausted', decision.detail);

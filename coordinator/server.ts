@@ -35,8 +35,6 @@ export interface CoordinatorServer extends Hub {
   readonly port: number;
   /** Sends the ledger's lines that the site has not been sent yet; where there are none, the last one, so that it sees how long the ledger is. */
   readonly feedLedger: (site: string, lines: readonly string[]) => void;
-  /** Resolves when every site has left, or after so long. */
-  readonly left: (ms: number) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -148,21 +146,6 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealMessage(message));
   };
 
-  const left = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const finish = (): void => {
-        clearTimeout(timer);
-        listeners.delete(check);
-        resolve();
-      };
-      const check = (): void => {
-        if (connections.size === 0) finish();
-      };
-      const timer = setTimeout(finish, ms);
-      listeners.add(check);
-      check();
-    });
-
   await new Promise<void>((resolve, reject) => {
     http.once('error', (error: NodeJS.ErrnoException) => {
       reject(
@@ -196,7 +179,6 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
       } while (from < lines.length);
       connection.ledgerSent = Math.max(connection.ledgerSent, lines.length);
     },
-    left,
     close: () => new Promise((resolve) => void io.close(() => {
       resolve();
     })),

@@ -24,12 +24,13 @@ import type { AbortSignalLike } from './exchange.ts';
 import { networksOf } from './model-state.ts';
 import { writeReport } from './report/write.ts';
 import { runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
-import { startServer } from './server.ts';
-import { createWitnesses } from './witnesses.ts';
+import { startServer, type CoordinatorServer } from './server.ts';
+import { createWitnesses, type Witnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
-const FAREWELL_MS = 3000;
+/** So long the end waits for the sites' word on the whole ledger. */
+const FAREWELL_MS = 5000;
 
 export interface CoordinatorOptions {
   readonly study: Study;
@@ -110,6 +111,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     try {
       const modalityOf = new Map(study.sites.map((site) => [site.name, site.modality]));
       server.subscribe((event) => {
+        // At once, not only before an offer: a site that has seen more than this ledger holds is to notice.
+        if (event.type === 'ready') server.feedLedger(event.site, book.lines());
         if (event.type === 'ready' || event.type === 'closed') {
           emit({ type: 'site', time: now(), site: event.site, modality: modalityOf.get(event.site) ?? '', state: event.type === 'ready' ? 'connected' : 'disconnected' });
         }
@@ -128,6 +131,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         feedLedger: (site) => {
           server.feedLedger(site, book.lines());
         },
+        cosigned: () => lastWord({ server, witnesses }),
         emit,
         now: Date.now,
         setTimer: startTimer,
@@ -147,8 +151,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       });
       if (unrecorded !== undefined) throw unrecorded;
       await writeReport(files.report, events, options.studyYaml);
-      // Sites that were told the end say their last word on the ledger and leave by themselves.
-      if (end.reason !== 'interrupted') await server.left(FAREWELL_MS);
       return end;
     } finally {
       await server.close();
@@ -157,6 +159,23 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   } finally {
     await store.close();
   }
+}
+
+/** Resolves when every connected site has cosigned the newest head, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
+function lastWord({ server, witnesses }: { readonly server: CoordinatorServer; readonly witnesses: Witnesses }): Promise<void> {
+  return new Promise((resolve) => {
+    const finish = (): void => {
+      cancelTimer();
+      for (const stop of stops) stop();
+      resolve();
+    };
+    const check = (): void => {
+      if (witnesses.behind(server.ready()).length === 0) finish();
+    };
+    const cancelTimer = startTimer(finish, FAREWELL_MS);
+    const stops = [server.subscribe(check), witnesses.subscribe(check)];
+    check();
+  });
 }
 
 function appendLine(path: string, text: string): void {

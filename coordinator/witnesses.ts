@@ -14,10 +14,15 @@ export interface Witnesses {
   readonly receive: (site: string, cosigned: { readonly size: number; readonly cosignature: string }) => Failure | undefined;
   /** One JSON line per site: {"note", "site", "size"}, the note being the head, signed by the coordinator and cosigned by the site. */
   readonly lines: () => readonly string[];
+  /** Called after every cosignature that was kept; returns how to stop that. */
+  readonly subscribe: (listener: () => void) => () => void;
+  /** Which of these sites have not cosigned the newest head. */
+  readonly behind: (sites: Iterable<string>) => readonly string[];
 }
 
 export function createWitnesses({ primitives, ledger }: { readonly primitives: Primitives; readonly ledger: { readonly state: () => LedgerState; readonly lines: () => readonly string[] } }): Witnesses {
   const latest = new Map<string, { readonly size: number; readonly note: string }>();
+  const listeners = new Set<() => void>();
   return {
     receive: (site, { size, cosignature }) => {
       const head = readLine(ledger.lines()[size] ?? '');
@@ -31,8 +36,14 @@ export function createWitnesses({ primitives, ledger }: { readonly primitives: P
       const key = witnessKey({ primitives, study: plan.study, site, publicKey: fromHex(enrolled.key, 32) });
       if (isHeadProblem(verifiedCosignature(primitives, cosigned, key))) return failure('bad-signature', `the cosignature of "${site}" does not verify`);
       if (size >= (latest.get(site)?.size ?? 0)) latest.set(site, { size, note: formatNote(cosigned) });
+      for (const listener of [...listeners]) listener();
       return undefined;
     },
+    subscribe: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    behind: (sites) => [...sites].filter((site) => (latest.get(site)?.size ?? -1) < ledger.lines().length - 1),
     lines: () => [...latest].map(([site, { size, note }]) => JSON.stringify({ note, site, size })),
   };
 }

@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 import { existsSync } from 'node:fs';
-import { copyFile, constants, mkdir, readFile } from 'node:fs/promises';
+import { copyFile, constants, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
 import { siteCommand } from '../client/cli.ts';
 import { coordinatorCommand } from '../coordinator/cli.ts';
 import { AntiphonError, EXIT_CODES } from '../shared/errors.ts';
+import { makeFolder } from '../shared/platform/folder.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
 import { countOption, numberOption, positiveOption } from '../shared/options.ts';
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
+import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
 import { writeSyntheticData } from './synthetic.ts';
 
@@ -57,7 +59,7 @@ async function runSimulation(options: SimulateOptions): Promise<void> {
   const study = overrideStudy(parseStudy(text, path), { ...changes, noPrivacy: !privacy });
   const folder = resolve(options.out ?? join('antiphon-runs', `${study.name}-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`));
   if (existsSync(join(folder, 'ledger.jsonl'))) throw new AntiphonError('usage', `${folder} holds a run already; choose another --out (a budget is spent once)`);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   let { data } = options;
   if (data === undefined) {
     if (options.study !== undefined) throw new AntiphonError('data-invalid', "the study reads its patients' records from files: give their folder with --data DIR");
@@ -99,6 +101,7 @@ program
 
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
+program.addCommand(planCommand({ write, color }));
 
 program.addCommand(auditCommand({ color, write }));
 

@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,6 +9,7 @@ import { issueInvite } from '../coordinator/invite.ts';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import type { BackendChoice } from '../shared/platform/backend.ts';
+import { makeFolder } from '../shared/platform/folder.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import type { Study } from '../shared/study/schema.ts';
 
@@ -41,7 +41,7 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   const { study, folder, data, signal } = input;
   const events: StudyEvent[] = [];
   const children: Child[] = [];
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const studyFile = join(folder, 'study.yaml');
   await writeFileAtomic(studyFile, stringify(study));
   try {

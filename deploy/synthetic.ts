@@ -1,6 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatNpy } from '../shared/data/npy.ts';
+import { makeFolder } from '../shared/platform/folder.ts';
 
 /**
  * Made-up patients who are short of breath, for the embedded study (deploy/studies/synthetic.yaml). Every modality alone confuses
@@ -51,7 +52,7 @@ const LACKING: ReadonlyMap<number, readonly string[]> = new Map([
  */
 export async function writeSyntheticData(folder: string, options: { readonly seed: number; readonly patients?: number }): Promise<void> {
   const patients = options.patients ?? 1200;
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const random = generator(options.seed);
   const images: Uint8Array[] = [];
   const sounds: Uint8Array[] = [];

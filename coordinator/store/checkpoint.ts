@@ -1,8 +1,9 @@
-import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
+import { makeFolder } from '../../shared/platform/folder.ts';
 import type { OptimiserState } from '../aggregate.ts';
 import type { ModelAverage } from '../average.ts';
 import type { HeadMoments } from '../head-projection.ts';
@@ -29,7 +30,7 @@ export interface CheckpointStore {
 /** `round-000012.safetensors` files in one folder; all but the last few and the final one are removed as the study goes. */
 export async function openCheckpoints(folder: string, networks: ReadonlyMap<string, Network>): Promise<CheckpointStore> {
   const KEEP = 3;
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const nameOf = (round: number): string => `round-${String(round).padStart(6, '0')}.safetensors`;
 
   return {

@@ -1,10 +1,11 @@
-import { appendFile, chmod, mkdir, readFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fromHex, toHex } from '../../shared/bytes.ts';
 import { identityFromSeed, roundKeysFromSecret, type Identity } from '../../shared/crypto/keys.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
+import { makeFolder } from '../../shared/platform/folder.ts';
 import type { IssuedInvite } from '../enrolment.ts';
 import type { RoundKeyStore } from '../run.ts';
 
@@ -27,9 +28,11 @@ export const runFiles = (folder: string) => ({
 
 export async function prepareRunFolder(folder: string): Promise<void> {
   try {
-    await mkdir(join(folder, 'private'), { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
+    await makeFolder(join(folder, 'private'), 0o700);
     await chmod(join(folder, 'private'), 0o700);
   } catch (error) {
+    if (error instanceof AntiphonError) throw error;
     throw new AntiphonError('storage-failed', `cannot create the folder ${folder}: ${error instanceof Error ? error.message : String(error)}; choose another with --out`, { cause: error });
   }
 }

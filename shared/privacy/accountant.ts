@@ -17,25 +17,11 @@ export type AccountantName = keyof EpsilonPair;
 export function worstPld({ cliques, delta }: { readonly cliques: readonly Clique[]; readonly delta: number }): { readonly epsilon: number; readonly worst: readonly string[] } {
   return cliques.reduce<{ readonly epsilon: number; readonly worst: readonly string[] }>(
     (before, { sites, events }) => {
-      const epsilon = events.length === 0 ? 0 : knownPldEpsilon(events, delta);
+      const epsilon = events.length === 0 ? 0 : pldEpsilon({ events, delta });
       return epsilon > before.epsilon ? { epsilon, worst: sites } : before;
     },
     { epsilon: 0, worst: [] },
   );
-}
-
-/** Cliques that released the same, and a history that is asked for again, cost one evaluation. */
-const known = new Map<string, number>();
-const MAX_KNOWN = 4096;
-
-function knownPldEpsilon(events: readonly PrivacyEvent[], delta: number): number {
-  const name = `${delta};${events.map((event) => (event.type === 'unprotected' ? 'none' : `${event.samplingRate}:${event.noiseMultiplier}:${event.steps}`)).sort().join(';')}`;
-  const before = known.get(name);
-  if (before !== undefined) return before;
-  const epsilon = pldEpsilon({ events, delta });
-  if (known.size >= MAX_KNOWN) known.clear();
-  known.set(name, epsilon);
-  return epsilon;
 }
 
 /** The maximum over cliques at one order: monotone in the order's RDP, so the same as the maximum before the conversion. */

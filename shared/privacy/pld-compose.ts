@@ -35,6 +35,8 @@ interface Inversion {
 const ROUNDOFF = 2 ** -53;
 /** Frequencies at which the product is below e^-46 (1 at frequency 0) are dropped, and charged. */
 const DROPPED = -46;
+/** ln |phi| below which a phase may be all rounding. */
+const LOG_LOST = -27;
 /** Sums are taken, and rotations begin anew, every so many frequencies: errors grow no further. */
 const RESYNCHRONISED = 32;
 
@@ -102,17 +104,23 @@ function invert(spectra: readonly PoweredSpectrum[], { size, step, tilt }: { rea
   const decay = Math.exp(-tilt * step);
   const decayMore = Math.exp(-(tilt + 1) * step);
   const [gap, gapMore] = [-Math.expm1(-tilt * step), -Math.expm1(-(tilt + 1) * step)];
-  let error = Math.exp(DROPPED) / (gap * gapMore);
+  // ln |phi| is off by at most error / |phi|: twice the error where |phi| is above 1/2, below by a hundredth of itself.
+  const slack = spectra.reduce((sum, { spectrum, steps }) => sum + 2 * steps * spectrum.errorAt(size / 2), 0.5);
+  let error = Math.exp(DROPPED + slack) / (gap * gapMore);
   for (let k = 0; k < count; k += 1) {
     if (logs[k]! < DROPPED) continue;
     let angle = 0;
+    let shift = 0;
     let relative = (256 + count / RESYNCHRONISED) * ROUNDOFF - 8 * ROUNDOFF * logs[k]!;
     for (const { spectrum, steps } of spectra) {
       const own = Math.atan2(spectrum.im[k]!, spectrum.re[k]!);
       angle += steps * own;
-      // (|phi| + e)^T - |phi|^T, and the phase: each at most T e / |phi|.
-      relative += 2 * steps * spectrum.error * Math.exp(-spectrum.logMagnitude[k]!) + 8 * ROUNDOFF * steps * Math.abs(own);
+      shift += steps * spectrum.errorAt(k) * Math.exp(-spectrum.logMagnitude[k]!);
+      if (spectrum.logMagnitude[k]! < LOG_LOST) relative += 2;
+      relative += 8 * ROUNDOFF * steps * Math.abs(own);
     }
+    // |(phi + e)^T - phi^T| <= |phi|^T ((1 + |e / phi|)^T - 1).
+    relative += Math.expm1(shift);
     const half = Math.sin((Math.PI * k) / size);
     const [versine, sine] = [2 * half * half, Math.sin((2 * Math.PI * k) / size)];
     // (1 - z) and (1 - z e^-h), without cancellation.
@@ -124,7 +132,7 @@ function invert(spectra: readonly PoweredSpectrum[], { size, step, tilt }: { rea
     const [phiRe, phiIm] = [weight * Math.cos(angle), weight * Math.sin(angle)];
     re[k] = (phiRe * denominatorRe + phiIm * denominatorIm) / squared;
     im[k] = (phiIm * denominatorRe - phiRe * denominatorIm) / squared;
-    error += (Math.min(4, relative) * weight) / Math.sqrt(squared);
+    error += (relative * weight) / Math.sqrt(squared);
   }
   return { re, im, error };
 }

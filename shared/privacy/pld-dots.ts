@@ -57,7 +57,7 @@ export function connectTheDots({ step, gridStep, tilt, log, variance, tailMass, 
   const first = Math.min(last - 1e-3, Math.max(-LEFT, inverse((log - NEGLIGIBLE) / tilt)));
   const scaleAt = (t: number): number => Math.max(1, Math.abs(t), mu);
   /** Spacing grows with the inverse cube root of the density, which is best for a given number of dots; this is 0.15 of a normal's peak. */
-  const dense = Math.log(0.15 / Math.sqrt(variance)) - HALF_LOG_TAU;
+  const dense = Math.log(0.15 / Math.max(gridStep, Math.sqrt(variance))) - HALF_LOG_TAU;
 
   let low = Math.floor(loss(first) / gridStep);
   let from = first;
@@ -77,18 +77,24 @@ export function connectTheDots({ step, gridStep, tilt, log, variance, tailMass, 
     let above = 0;
     const panels = Math.max(1, Math.ceil(((to - from) * Math.max(scaleAt(from), scaleAt(to))) / PANEL));
     const width = (to - from) / panels;
+    const unit = width / Math.sqrt(2 * Math.PI);
     const rule = width * scaleAt(to) < NARROW ? GAUSS_3 : GAUSS_6;
     for (let panel = 0; panel < panels; panel += 1) {
       for (const [x, weight] of rule) {
         const t = from + (panel + x) * width;
         const l = loss(t);
         const density = weight * Math.exp(logDensity(t, l));
+        if (l > highLoss) {
+          // `inverse` is imprecise where the loss hardly changes: never down.
+          indices.push(Math.ceil(l / gridStep));
+          masses.push(density * unit);
+          continue;
+        }
         const up = Math.expm1(Math.min(0, lowLoss - l)) / whole;
         above += density * up;
-        below += density * Math.exp(lowLoss - l) * (Math.expm1(Math.min(0, l - highLoss)) / whole);
+        below += density * Math.exp(lowLoss - l) * (Math.expm1(l - highLoss) / whole);
       }
     }
-    const unit = width / Math.sqrt(2 * Math.PI);
     indices.push(low, high);
     masses.push(below * unit, above * unit + carried);
     carried = 0;

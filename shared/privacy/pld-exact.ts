@@ -42,7 +42,7 @@ export function gaussianDelta(mu: number, epsilon: number): number {
 
 const EXACT_TO = 1e-13;
 
-/** The smallest epsilon >= 0 with deltaOf(epsilon) <= delta, to 1e-13 relative and never below; `deltaOf` does not increase. Infinity beyond 1e15. */
+/** The smallest epsilon >= 0 with deltaOf(epsilon) <= delta, to 1e-13 relative and never below; `deltaOf` does not increase. Infinity beyond 1e300. */
 export function epsilonOfDelta(deltaOf: (epsilon: number) => number, delta: number): number {
   const enough = delta * (1 - EXACT_TO);
   if (deltaOf(0) <= enough) return 0;
@@ -51,7 +51,7 @@ export function epsilonOfDelta(deltaOf: (epsilon: number) => number, delta: numb
   while (deltaOf(high) > enough) {
     low = high;
     high *= 2;
-    if (high > 1e15) return Infinity;
+    if (high > 1e300) return Infinity;
   }
   while (low === 0 && high > 1e-300 && deltaOf(high / 2) <= enough) high /= 2;
   while (high - low > EXACT_TO * high) {

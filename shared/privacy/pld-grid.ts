@@ -16,12 +16,14 @@ export interface Answer {
   readonly epsilon: number;
   readonly logDelta: number;
   readonly fall: number;
+  /** What part of the bound was charged for rounding and truncation. */
+  readonly chargedShare: number;
 }
 
 export interface Plan {
   readonly grid: Grid;
   /** What the plan was made for. */
-  readonly expected: Answer;
+  readonly expected: Omit<Answer, 'chargedShare'>;
   /** How far discretisation moves epsilon, roughly. */
   readonly epsilonError: number;
 }
@@ -44,7 +46,7 @@ function totalAt(parts: readonly Part[], tiltIndex: number): Total {
 }
 
 /** ln sup_x e^(-lambda x) (1 - e^-x): delta(epsilon) <= e^(log - lambda epsilon) times it. */
-function logChernoff(tilt: number): number {
+function logPayoff(tilt: number): number {
   return -tilt * Math.log1p(1 / tilt) - Math.log1p(tilt);
 }
 
@@ -53,12 +55,35 @@ const RELATIVE_ERROR = 4e-6;
 /** Wrapped-around mass relative to delta, e^-18; truncated mass, e^-23. */
 const WRAPPED = 18;
 const TRUNCATED = 23;
+/** Of delta: above, rounding is worth work. */
+export const LARGEST_CHARGE = 1e-4;
 const LARGEST_EXPONENT = 1e7;
 /** A tilt of 2^-250: none. */
 const UNTILTED = -1000;
 const SMALLEST_SIZE = 2 ** 9;
 const LARGEST_SIZE = 2 ** 20;
 const LARGEST_TOTAL_SIZE = 2 ** 23;
+
+/**
+ * Chernoff's bound, best over the ladder of tilts: an epsilon, or ln delta, that is good to some tenths in ln delta where the sum is nearly normal and far
+ * off where single rare losses decide. Undefined where doubles cannot hold the losses.
+ */
+export function chernoffBound(parts: readonly Part[], question: Question): { readonly tiltIndex: number; readonly bound: number } | undefined {
+  const boundAt = (index: number): number => {
+    const { log, mean, variance } = totalAt(parts, index);
+    const tilt = tiltAt(index);
+    // Beyond, exponents are so large that their rounding counts.
+    if (tilt * (Math.abs(mean) + Math.sqrt(variance)) > LARGEST_EXPONENT) return Infinity;
+    return question.type === 'epsilon' ? (log + logPayoff(tilt) - question.logDelta) / tilt : log + logPayoff(tilt) - tilt * question.epsilon;
+  };
+  const wanted = question.type === 'epsilon' ? -question.logDelta : 10;
+  const plain = Math.sqrt(totalAt(parts, UNTILTED).variance);
+  if (!(plain > 0 && plain < Infinity)) return undefined;
+  let start = Math.round(4 * Math.log2(Math.sqrt(2 * Math.max(1, wanted)) / plain));
+  while (boundAt(start) === Infinity) start -= 4;
+  const tiltIndex = descend(boundAt, start);
+  return { tiltIndex, bound: boundAt(tiltIndex) };
+}
 
 /**
  * Tilt, grid step and ring for a composition. Nothing here can make a result wrong: each choice gives an upper bound, these make it tight.
@@ -70,22 +95,10 @@ const LARGEST_TOTAL_SIZE = 2 ** 23;
  * `near`: an answer from before, better than Chernoff's bound. Undefined where doubles cannot hold the losses.
  */
 export function planGrid(parts: readonly Part[], question: Question, near?: Answer): Plan | undefined {
-  const chernoff = (index: number): number => {
-    const { log, mean, variance } = totalAt(parts, index);
-    const tilt = tiltAt(index);
-    // Beyond, exponents are so large that their rounding counts.
-    if (tilt * (Math.abs(mean) + Math.sqrt(variance)) > LARGEST_EXPONENT) return Infinity;
-    return question.type === 'epsilon' ? (log + logChernoff(tilt) - question.logDelta) / tilt : log + logChernoff(tilt) - tilt * question.epsilon;
-  };
-  const wanted = question.type === 'epsilon' ? -question.logDelta : 10;
-  const untilted = totalAt(parts, UNTILTED);
-  const plain = Math.sqrt(untilted.variance);
-  // Losses too small or too large for doubles.
-  if (!(plain > 0 && plain < Infinity)) return undefined;
-  let start = Math.round(4 * Math.log2(Math.sqrt(2 * Math.max(1, wanted)) / plain));
-  while (chernoff(start) === Infinity) start -= 4;
-  const best = descend(chernoff, start);
-  const bound = chernoff(best);
+  const chernoff = chernoffBound(parts, question);
+  if (chernoff === undefined) return undefined;
+  const { tiltIndex: best, bound } = chernoff;
+  const plain = Math.sqrt(totalAt(parts, UNTILTED).variance);
   // Chernoff's bound is loose by about lambda times the standard deviation.
   const slack = Math.log(10 * (1 + tiltAt(best) * Math.sqrt(totalAt(parts, best).variance)));
   const epsilon = question.type === 'delta' ? question.epsilon : (near?.epsilon ?? Math.max(0, bound));
@@ -103,7 +116,7 @@ export function planGrid(parts: readonly Part[], question: Question, near?: Answ
 
   const steps = parts.reduce((sum, part) => sum + part.steps, 0);
   const fall = near?.fall ?? Math.max(tilt, tiltAt(best));
-  const aim = Math.min(RELATIVE_ERROR * Math.max(epsilon, 0.05 * plain), question.type === 'epsilon' ? Infinity : (3 * RELATIVE_ERROR) / fall);
+  const aim = Math.min(RELATIVE_ERROR * Math.max(epsilon, 0.05 * plain), question.type === 'epsilon' ? Infinity : (6 * RELATIVE_ERROR) / fall);
   const alone = Math.sqrt((4 * aim) / (1 + fall));
   const finest = Math.min(Math.sqrt((12 * aim) / ((1 + fall) * steps)), 0.1 / fall);
   const largest = Math.min(LARGEST_SIZE, 2 ** Math.floor(Math.log2(LARGEST_TOTAL_SIZE / parts.length)));
@@ -116,6 +129,7 @@ export function planGrid(parts: readonly Part[], question: Question, near?: Answ
       step,
       tail: 8 * Math.ceil((TRUNCATED - logDelta + Math.log(steps)) / 8),
       widest: step * 2 ** Math.max(0, Math.floor(Math.log2(alone / step))),
+      refined: near !== undefined && near.chargedShare > LARGEST_CHARGE,
       logDensityThatCounts: 2 * Math.floor((logDelta + Math.log(tilt) - Math.log(steps)) / 2),
     },
     expected: { epsilon, logDelta, fall },
@@ -135,7 +149,7 @@ function ringLength(parts: readonly Part[], tiltIndex: number, epsilon: number, 
   let fromAbove = Infinity;
   for (let above = tiltIndex + 1; above <= tiltIndex + 80; above += 1) {
     const t = tiltAt(above);
-    const needed = (totalAt(parts, above).log - t * epsilon + logChernoff(t) - logDelta + WRAPPED) / (t - tilt);
+    const needed = (totalAt(parts, above).log - t * epsilon + logPayoff(t) - logDelta + WRAPPED) / (t - tilt);
     if (needed > 2 * fromAbove) break;
     fromAbove = Math.min(fromAbove, needed);
   }

@@ -1,4 +1,4 @@
-import { realFft } from './fft.ts';
+import { fftError, realFft, rootsOfUnity } from './fft.ts';
 import { connectTheDots, MASS_ERROR } from './pld-dots.ts';
 import type { OneStep } from './pld-exact.ts';
 import { cumulantsOfStep, nameOfStep, stepLoss, tiltAt } from './pld-step.ts';
@@ -15,34 +15,39 @@ export interface Grid {
   /** Of dots, where one step decides alone (pld-dots.ts): spacing, and ln of the density that counts. */
   readonly widest: number;
   readonly logDensityThatCounts: number;
+  /** Whether low frequencies are summed directly, with less rounding. */
+  readonly refined: boolean;
 }
 
 /** The characteristic function of one step's dots under the tilt, on the ring's frequencies 2 pi k / size, k = 0 .. size/2. */
 export interface Spectrum {
   readonly re: Float64Array;
   readonly im: Float64Array;
-  /** ln(|phi_k| + error): an upper bound. */
+  /** ln |phi_k|, no less than ln 1e-13. */
   readonly logMagnitude: Float64Array;
-  /** Bound on the error of every phi_k (rounding of the transform). */
-  readonly error: number;
+  /** Bound on the error of phi_k, of its logarithm times |phi_k|, by rounding. */
+  readonly errorAt: (k: number) => number;
   /** ln E[e^(lambda L)], the bound on its error included. */
   readonly log: number;
   readonly infinity: number;
 }
 
 const ROUNDOFF = 2 ** -53;
+const SMALLEST_MAGNITUDE = 1e-13;
+/** Frequencies summed directly. */
+const DIRECT = 256;
 
 /**
- * Spectra of the steps asked for lately, within so many numbers (256 MiB of them): a study asks for the same few mechanisms with
+ * Spectra of the steps asked for lately, within so many numbers (128 MiB of them): a study asks for the same few mechanisms with
  * other step counts.
  */
 const cache = new Map<string, Spectrum>();
-const MAX_NUMBERS = 2 ** 25;
+const MAX_NUMBERS = 2 ** 24;
 let cachedNumbers = 0;
 
 /** Undefined where a step does not fit the grid. */
 export function spectrumOf(mechanism: OneStep, grid: Grid): Spectrum | undefined {
-  const name = `${nameOfStep(mechanism)}:${grid.tiltIndex}:${grid.size}:${grid.step}:${grid.tail}:${grid.widest}:${grid.logDensityThatCounts}`;
+  const name = `${nameOfStep(mechanism)}:${grid.tiltIndex}:${grid.size}:${grid.step}:${grid.tail}:${grid.widest}:${grid.logDensityThatCounts}:${grid.refined}`;
   const known = cache.get(name);
   if (known !== undefined) return known;
   const spectrum = computeSpectrum(mechanism, grid);
@@ -56,12 +61,12 @@ export function spectrumOf(mechanism: OneStep, grid: Grid): Spectrum | undefined
   return spectrum;
 }
 
-function computeSpectrum(mechanism: OneStep, { tiltIndex, size, step, tail, widest, logDensityThatCounts }: Grid): Spectrum | undefined {
+function computeSpectrum(mechanism: OneStep, { tiltIndex, size, step, tail, widest, logDensityThatCounts, refined }: Grid): Spectrum | undefined {
   const tilt = tiltAt(tiltIndex);
   const rough = cumulantsOfStep(mechanism, tiltIndex);
   const loss = stepLoss(mechanism);
-  const dots = connectTheDots({ step: loss, gridStep: step, tilt, log: rough.log, variance: rough.variance, tailMass: Math.exp(-tail), widest, densityThatCounts: Math.exp(logDensityThatCounts) });
-
+  const precision = { tilt, log: rough.log, variance: rough.variance, widest, densityThatCounts: Math.exp(logDensityThatCounts) };
+  const dots = connectTheDots({ step: loss, gridStep: step, tailMass: Math.exp(-tail), ...precision });
   if (dots === undefined) return undefined;
   const { indices, masses, infinity } = dots;
   const exponent = (i: number): number => tilt * step * indices[i]!;
@@ -73,11 +78,41 @@ function computeSpectrum(mechanism: OneStep, { tiltIndex, size, step, tail, wide
   for (let i = 0; i < indices.length; i += 1) ring[modulo(indices[i]!, size)]! += (masses[i]! * Math.exp(exponent(i) - highest)) / sum;
 
   const { re, im } = realFft(ring);
-  // Every input reaches every output through log2(size) additions and products with roots, each off by at most 8 u with its root; the ring sums to 1.
-  const error = 8 * ROUNDOFF * (Math.log2(size) + 2);
+  const direct = refined ? Math.min(DIRECT, re.length) : 0;
+  if (refined) sumDirectly(ring, { re, im }, direct);
   const logMagnitude = new Float64Array(re.length);
-  for (let k = 0; k < re.length; k += 1) logMagnitude[k] = Math.log(Math.sqrt(re[k]! * re[k]! + im[k]! * im[k]!) + error);
-  return { re, im, logMagnitude, error, log: highest + Math.log(sum) + relativeError(mechanism, tilt, indices.length), infinity: infinity * (1 + 1e-12) };
+  for (let k = 0; k < re.length; k += 1) logMagnitude[k] = 0.5 * Math.log(Math.max(SMALLEST_MAGNITUDE * SMALLEST_MAGNITUDE, re[k]! * re[k]! + im[k]! * im[k]!));
+  const [summed, transformed] = [12 * ROUNDOFF, fftError(size) + 4 * ROUNDOFF];
+  return {
+    re,
+    im,
+    logMagnitude,
+    errorAt: (k) => (k < direct ? summed : transformed),
+    log: highest + Math.log(sum) + relativeError(mechanism, tilt, indices.length),
+    infinity: infinity * (1 + 1e-12),
+  };
+}
+
+/** The first frequencies term by term, sums compensated (Neumaier): a few u off. */
+function sumDirectly(ring: Float64Array, { re, im }: { readonly re: Float64Array; readonly im: Float64Array }, count: number): void {
+  const size = ring.length;
+  const { cos, sin } = rootsOfUnity(size);
+  const filled: number[] = [];
+  for (let j = 0; j < size; j += 1) if (ring[j]! > 0) filled.push(j);
+  const sumOf = (k: number, roots: Float64Array): number => {
+    let [sum, lost] = [0, 0];
+    for (const j of filled) {
+      const term = ring[j]! * roots[(j * k) % size]!;
+      const next = sum + term;
+      lost += Math.abs(sum) >= Math.abs(term) ? sum - next + term : term - next + sum;
+      sum = next;
+    }
+    return sum + lost;
+  };
+  for (let k = 0; k < count; k += 1) {
+    re[k] = sumOf(k, cos);
+    im[k] = -sumOf(k, sin);
+  }
 }
 
 /** Of E[e^(lambda L)], a bound: masses, their sum and powers, and losses that are off by the rounding of their exponent. */

@@ -102,19 +102,24 @@ export function cumulantsOfStep(step: OneStep, tiltIndex: number): Cumulants {
   const before = known.get(tiltIndex);
   if (before !== undefined) return before;
   const tilt = tiltAt(tiltIndex);
+  let top = 0;
   let highest = -Infinity;
-  for (let i = 0; i < losses.length; i += 1) highest = Math.max(highest, logWeights[i]! + tilt * losses[i]!);
-  let sum = 0;
-  let first = 0;
+  for (let i = 0; i < losses.length; i += 1) {
+    const exponent = logWeights[i]! + tilt * losses[i]!;
+    if (exponent > highest) [top, highest] = [i, exponent];
+  }
+  // Moments about the mode, which cancel little.
+  const mode = losses[top]!;
+  let [sum, first, second] = [0, 0, 0];
   for (let i = 0; i < losses.length; i += 1) {
     const weight = Math.exp(logWeights[i]! + tilt * losses[i]! - highest);
+    const apart = losses[i]! - mode;
     sum += weight;
-    first += weight * losses[i]!;
+    first += weight * apart;
+    second += weight * apart * apart;
   }
-  const mean = first / sum;
-  let second = 0;
-  for (let i = 0; i < losses.length; i += 1) second += Math.exp(logWeights[i]! + tilt * losses[i]! - highest) * (losses[i]! - mean) ** 2;
-  const cumulants = { log: highest + Math.log(sum), mean, variance: second / sum };
+  const offset = first / sum;
+  const cumulants = { log: highest + Math.log(sum), mean: mode + offset, variance: Math.max(0, second / sum - offset * offset) };
   known.set(tiltIndex, cumulants);
   return cumulants;
 }

@@ -2,7 +2,7 @@ import type { PrivacyEvent } from './event.ts';
 import { mergeEqual } from './merge.ts';
 import { compose } from './pld-compose.ts';
 import { epsilonOfDelta, gaussianDelta, oneStepDelta, type Direction } from './pld-exact.ts';
-import { planGrid, type Answer, type Part, type Plan, type Question } from './pld-grid.ts';
+import { chernoffBound, LARGEST_CHARGE, planGrid, type Answer, type Part, type Plan, type Question } from './pld-grid.ts';
 import { epsilonOfRdp, isStepCount, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.ts';
 
 /**
@@ -22,6 +22,20 @@ export function pldEpsilon({ events, delta }: { readonly events: readonly Privac
   if (mechanisms === 'infinite') return Infinity;
   if (mechanisms.length === 0 || delta >= 1) return 0;
   if (!(delta > 0)) return Infinity;
+  const name = `${delta}:${mechanisms.map(({ samplingRate, noiseMultiplier, steps }) => `${samplingRate}:${noiseMultiplier}:${steps}`).join()}`;
+  const known = answers.get(name);
+  if (known !== undefined) return known;
+  const epsilon = epsilonOf(mechanisms, delta);
+  if (answers.size >= MOST_ANSWERS) answers.clear();
+  answers.set(name, epsilon);
+  return epsilon;
+}
+
+/** Epsilons asked for lately: before and after a round, by the ledger and by whoever checks it. */
+const answers = new Map<string, number>();
+const MOST_ANSWERS = 4096;
+
+function epsilonOf(mechanisms: readonly Mechanism[], delta: number): number {
   // Total variation adds up.
   if (mechanisms.reduce((sum, one) => sum + one.steps * oneStepDelta({ ...one, direction: 'remove' }, 0), 0) <= delta * (1 - 1e-12)) return 0;
   const exact = exactDelta(mechanisms);
@@ -53,6 +67,8 @@ const SMALLEST_DELTA = 1e-270;
 const SMALLEST_NOISE = 0.01;
 /** Above: charged as this. */
 const LARGEST_NOISE = 1e6;
+/** Above: charged as 1, which subsampling never exceeds. */
+const LARGEST_RATE = 1 - 1e-9;
 
 /** Each mechanism once, in an order of their own; unsampled steps become one Gaussian step. */
 function mechanismsOf(events: readonly PrivacyEvent[]): readonly Mechanism[] | 'infinite' {
@@ -61,7 +77,8 @@ function mechanismsOf(events: readonly PrivacyEvent[]): readonly Mechanism[] | '
   for (const event of mergeEqual(events)) {
     if (event.steps === 0) continue;
     if (event.type === 'unprotected' || !isStepCount(event.steps) || !(event.samplingRate > 0 && event.samplingRate <= 1 && event.noiseMultiplier > 0)) return 'infinite';
-    merged.push({ ...event, noiseMultiplier: Math.min(event.noiseMultiplier, LARGEST_NOISE) });
+    const { samplingRate, noiseMultiplier, steps } = event;
+    merged.push({ samplingRate: samplingRate > LARGEST_RATE ? 1 : samplingRate, noiseMultiplier: Math.min(noiseMultiplier, LARGEST_NOISE), steps });
   }
   merged.sort((a, b) => a.samplingRate - b.samplingRate || a.noiseMultiplier - b.noiseMultiplier);
   for (const { samplingRate, noiseMultiplier, steps } of merged) if (samplingRate === 1) muSquared += steps / (noiseMultiplier * noiseMultiplier);
@@ -90,17 +107,29 @@ interface Bound {
 
 const HOPELESS: Bound = { value: Infinity, isTight: false };
 const MOST_TURNS = 8;
+/** A delta of 1e-43: bounded by Chernoff alone. */
+const LOG_NEVER = -100;
 
 /** The worse of both directions. */
 function onGrid(mechanisms: readonly Mechanism[], question: Question): Bound {
   const remove = oneDirection(mechanisms, 'remove', question);
-  if (mechanisms.every(({ samplingRate }) => samplingRate === 1)) return remove;
+  // Mostly remove is the worse, and by so much that Chernoff's bound of add shows it; without subsampling both are the same.
+  const rough = chernoffBound(partsOf(mechanisms, 'add'), question)?.bound ?? Infinity;
+  if (rough < remove.value - 1e-6 * Math.abs(remove.value) || mechanisms.every(({ samplingRate }) => samplingRate === 1)) return remove;
   const add = oneDirection(mechanisms, 'add', question);
   return { value: Math.max(remove.value, add.value), isTight: remove.isTight && add.isTight };
 }
 
+function partsOf(mechanisms: readonly Mechanism[], direction: Direction): readonly Part[] {
+  return mechanisms.map(({ samplingRate, noiseMultiplier, steps }) => ({ step: { samplingRate, noiseMultiplier, direction }, steps }));
+}
+
 function oneDirection(mechanisms: readonly Mechanism[], direction: Direction, question: Question): Bound {
-  const parts: readonly Part[] = mechanisms.map(({ samplingRate, noiseMultiplier, steps }) => ({ step: { samplingRate, noiseMultiplier, direction }, steps }));
+  const parts = partsOf(mechanisms, direction);
+  if (question.type === 'delta') {
+    const { bound } = chernoffBound(parts, question) ?? { bound: Infinity };
+    if (bound < LOG_NEVER) return { value: bound + 1e-6, isTight: true };
+  }
   let near: Answer | undefined;
   let best = Infinity;
   for (let turn = 0; ; turn += 1) {
@@ -109,18 +138,20 @@ function oneDirection(mechanisms: readonly Mechanism[], direction: Direction, qu
     if (plan === undefined || found === undefined) return { value: best, isTight: false };
     const { expected } = plan;
     const value = question.type === 'epsilon' ? found.epsilon : found.logDelta;
+    if (!Number.isFinite(value)) return { value: best, isTight: false };
     best = Math.min(best, value);
     // Chernoff's bound, which the first grid is planned for, is far off where single rare losses decide: again, knowing better.
     const isAsExpected = question.type === 'epsilon' ? found.epsilon >= 0.8 * expected.epsilon : found.logDelta >= expected.logDelta - 2;
-    if ((isAsExpected && found.fall <= 2 * expected.fall) || best === 0 || !Number.isFinite(value) || turn === MOST_TURNS) {
+    const isRefined = plan.grid.refined || found.chargedShare <= LARGEST_CHARGE;
+    if ((isAsExpected && isRefined && found.fall <= 2 * expected.fall) || best === 0 || turn === MOST_TURNS) {
       const isTight = found.chargedShare < 1e-3 && plan.epsilonError <= 1e-3 * Math.max(expected.epsilon, 0.01 / expected.fall);
-      return { value: best, isTight: Number.isFinite(best) && isTight };
+      return { value: best, isTight };
     }
     near = found;
   }
 }
 
-function solve(parts: readonly Part[], { grid, expected }: Plan, question: Question): (Answer & { readonly chargedShare: number }) | undefined {
+function solve(parts: readonly Part[], { grid, expected }: Plan, question: Question): Answer | undefined {
   const composition = compose(parts, grid);
   if (composition === undefined) return undefined;
   const epsilon = question.type === 'epsilon' ? composition.epsilon(question.logDelta, expected.epsilon) : question.epsilon;

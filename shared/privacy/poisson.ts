@@ -9,7 +9,7 @@ const TWO_53 = 2 ** 53;
  */
 export function poissonSample(count: number, samplingRate: number, random: RandomSource): number[] {
   invariant(samplingRate > 0 && samplingRate <= 1, `a sampling rate in (0, 1], found ${samplingRate}`);
-  const { uint53 } = randomIntegers(random);
+  const { uint53 } = randomIntegers(random, 2 * count);
   const threshold = Math.floor(samplingRate * TWO_53);
   const sampled: number[] = [];
   for (let i = 0; i < count; i += 1) if (uint53() < threshold) sampled.push(i);
@@ -20,9 +20,9 @@ export function poissonSample(count: number, samplingRate: number, random: Rando
 export function uniformIndex(count: number, random: RandomSource): number {
   invariant(Number.isInteger(count) && count >= 1 && count <= 2 ** 32, `a count from 1 to 2^32, found ${count}`);
   const limit = Math.floor(2 ** 32 / count) * count;
+  const { uint32 } = randomIntegers(random, 1);
   for (;;) {
-    const bytes = random.bytes(4);
-    const value = new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+    const value = uint32();
     if (value < limit) return value % count;
   }
 }

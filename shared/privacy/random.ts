@@ -1,12 +1,8 @@
-import { invariant } from '../errors.ts';
-
-/** Random bytes from a cryptographically secure generator (shared/platform/key-stream.ts). In tests only: a scripted one. */
+/** A cryptographically secure generator (shared/platform/key-stream.ts). In tests only: a scripted one. */
 export interface RandomSource {
-  /** Fresh bytes; the caller may keep them. */
-  readonly bytes: (length: number) => Uint8Array;
+  /** Overwrites every byte. */
+  readonly fill: (target: Uint8Array) => void;
 }
-
-const BUFFER_WORDS = 1 << 13;
 
 /** Uniform integers out of a buffer of random bytes. */
 export interface RandomIntegers {
@@ -16,16 +12,14 @@ export interface RandomIntegers {
   readonly uint53: () => number;
 }
 
-export function randomIntegers(random: RandomSource): RandomIntegers {
-  // A copy of one's own: aligned, and nobody else's.
-  const buffer = new Uint8Array(4 * BUFFER_WORDS);
-  const words = new Uint32Array(buffer.buffer);
-  let next = BUFFER_WORDS;
+/** `bufferWords`: how many words of 32 bits are asked for at a time. */
+export function randomIntegers(random: RandomSource, bufferWords: number): RandomIntegers {
+  const words = new Uint32Array(bufferWords);
+  const bytes = new Uint8Array(words.buffer);
+  let next = bufferWords;
   const uint32 = (): number => {
-    if (next === BUFFER_WORDS) {
-      const fresh = random.bytes(buffer.length);
-      invariant(fresh.length === buffer.length, `${buffer.length} random bytes, found ${fresh.length}`);
-      buffer.set(fresh);
+    if (next === bufferWords) {
+      random.fill(bytes);
       next = 0;
     }
     const value = words[next]!;

@@ -98,7 +98,7 @@ describe('a finished run', () => {
 
 describe('what is found', () => {
   it.each([
-    ['a changed byte', 21, (lines: string[]) => lines.map((line, i) => (i === 6 ? line.replace('"steps":3', '"steps":4') : line))],
+    ['a changed byte', 21, (lines: string[]) => lines.map((line, i) => (i === 0 ? line.replace('"patients":150', '"patients":151') : line))],
     ['a changed signature of a site', 21, (lines: string[]) => lines.map((line) => (line.includes('"type":"receipt"') ? line.replace(/"signature":"../, '"signature":"00') : line))],
     ['a removed line', 21, (lines: string[]) => lines.filter((_line, i) => i !== 5)],
     ['a cut append', 21, (lines: string[]) => lines.slice(0, -1)],

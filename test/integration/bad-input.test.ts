@@ -36,6 +36,14 @@ it('wrong command lines end with 2 and say what was expected', async () => {
   expect((await run('simulate', '--wat')).code).toBe(2);
 });
 
+it('a folder that cannot be made ends with 13 and says so', async () => {
+  for (const out of ['/proc/nowhere/run', '/dev/null/run']) {
+    const result = await run('simulate', '--out', out);
+    expect(result.stderr).toMatch(/cannot create the folder|expected a folder/);
+    expect(result.code).toBe(13);
+  }
+});
+
 it('a port in use ends with 6', async () => {
   const folder = temporaryFolder();
   const { study, data } = writeTinyStudy(folder);

@@ -81,6 +81,7 @@ export async function startStudy(world: World, study: Study, answer: (site: stri
       hub,
       primitives,
       coordinatorKey: builder.coordinator.publicKey,
+      cosigned: () => Promise.resolve(),
       checkpoints: {
         save: (checkpoint) => {
           checkpoints.set(checkpoint.round, checkpoint);

@@ -1,79 +1,124 @@
 import { describe, expect, it } from 'vitest';
-import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts';
-import { planEntry, plannedDisclosures } from '../../coordinator/plan.ts';
-import { toHex } from '../../shared/bytes.ts';
-import { generateIdentity } from '../../shared/crypto/keys.ts';
-import { planSchema } from '../../shared/ledger/entry.ts';
-import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
-import { calibrateNoiseMultiplier } from '../../shared/privacy/calibrate.ts';
-import { resolveStudy } from '../../shared/study/resolve.ts';
-import { ledgerStudy } from '../support/ledger-study.ts';
+import { answerPlan, planJson } from '../../deploy/plan-answer.ts';
+import { epsilonAfter, milestones, MOST_ROUNDS, noiseFor, roundsThatFit, type Plan, type PlannedModality } from '../../deploy/plan-model.ts';
+import { planPage, planSvg } from '../../deploy/plan-plot.ts';
+import { assumptions, formatPlan, modalityRows } from '../../deploy/plan-text.ts';
+import { pldEpsilon } from '../../shared/privacy/pld.ts';
 
-const PRIVATE = 'local-noise, clipNorm: 0.9, samplingRate: 0.2, delta: 0.00001, epsilon: 3, noiseMultiplier: 1.7 }';
-const EVALUATION = '\nevaluation: { public: true, sample: p, selection: { where: { split: s } }, test: { where: { split: t } } }';
+const modality = (samplingRate: number, stepsPerRound: number, sites: number, sitesDisjoint: boolean, patients?: number): PlannedModality => ({
+  samplingRate,
+  stepsPerRound,
+  sitesDisjoint,
+  sites: Array.from({ length: sites }, (_, i) => ({ name: `s${i}`, patients: patients === undefined ? undefined : patients + 10 * i })),
+});
+/** privacy.md: n = 500, q = 0.064, sigma 1.5, T = 300, delta 1e-4 costs epsilon 3.2441. */
+const single: Plan = { title: 'one', unit: 'round', modalities: new Map([['m', modality(0.064, 10, 1, true, 500)]]), order: ['m'], rounds: 30, delta: 1e-4 };
+const mixed: Plan = {
+  title: 'mixed',
+  unit: 'round',
+  modalities: new Map([['image', modality(0.05, 4, 3, true, 200)], ['lab', modality(0.1, 7, 2, false)]]),
+  order: ['image', 'lab', 'lab'],
+  rounds: 20,
+  delta: 1e-5,
+};
 
-it('the plan says everything that is fixed before the first round, in the study’s own numbers', () => {
-  const study = ledgerStudy('localSteps: 3 }', 'localSteps: 3, order: [table, image, table] }');
-  const key = generateIdentity(primitives).publicKey;
-  const plan = planEntry({ study, resolved: resolveStudy(study), studyHash: 'ab'.repeat(32), coordinatorKey: key });
-  expect(planSchema.parse(plan)).toEqual(plan);
-  const mechanism = { protection: 'local-noise', samplingRate: '0.2', noiseMultiplier: '1.7', clipNorm: '0.9', steps: 3 };
-  expect(plan).toMatchObject({
-    study: 'ab'.repeat(32),
-    coordinatorKey: toHex(key),
-    trustModel: 'local',
-    budget: { delta: '0.00001', epsilon: '3' },
-    accountant: { binding: 'pld', pld: 'antiphon-pld-1' },
-    modalities: { image: { mechanism, rounds: 3, sitesDisjoint: true }, table: { mechanism, rounds: 7, sitesDisjoint: false } },
-    sites: [{ name: 'a', modality: 'image', patients: 90 }, { name: 'b', modality: 'image', patients: 80 }, { name: 'c', modality: 'table', patients: 70 }],
-    order: ['table', 'image', 'table'],
-    rounds: 10,
+describe('a plan', () => {
+  it('of one modality costs what its steps cost, by both accountants', () => {
+    const { pld, rdp } = epsilonAfter(single, 30, 1.5);
+    expect(pld).toBeCloseTo(3.2441, 4);
+    expect(rdp).toBeGreaterThan(1.05 * pld);
+    expect(epsilonAfter(single, 7, 1.5).pld).toBe(pldEpsilon({ events: [{ type: 'poisson-gaussian', samplingRate: 0.064, noiseMultiplier: 1.5, steps: 70 }], delta: 1e-4 }));
+  });
+
+  it('counts disjoint sites once and others each, and follows an order in which a modality has two turns', () => {
+    // 20 rounds of image, lab, lab: 7 of image, 13 of lab.
+    const events = [
+      { type: 'poisson-gaussian' as const, samplingRate: 0.05, noiseMultiplier: 3, steps: 7 * 4 },
+      { type: 'poisson-gaussian' as const, samplingRate: 0.1, noiseMultiplier: 3, steps: 2 * 13 * 7 },
+    ];
+    expect(epsilonAfter(mixed, 20, 3).pld).toBe(pldEpsilon({ events, delta: 1e-5 }));
+    expect(modalityRows(mixed)).toEqual([
+      ['image', '3, disjoint', '0.05', '7 x 4', '10 to 11'],
+      ['lab', '2, may overlap', '0.1', '13 x 7', '–'],
+    ]);
+  });
+
+  it('is calibrated to the published noise multiplier', () => {
+    expect(Math.abs(noiseFor('pld', { ...single, modalities: new Map([['m', modality(0.01, 20, 1, true)]]), rounds: 50, delta: 1e-5 }, 1) - 1.4146)).toBeLessThan(1e-3);
+    expect(Math.abs(noiseFor('pld', single, 4) - 1.313)).toBeLessThan(1e-3);
+    expect(noiseFor('rdp', single, 4)).toBeCloseTo(1.4088, 3);
+  });
+
+  it('has room for exactly the rounds whose epsilon is at most the budget', () => {
+    for (const accountant of ['pld', 'rdp'] as const) {
+      for (const budget of [0.9, 2.5, 3.3, 6]) {
+        const fit = roundsThatFit(accountant, single, 1.5, budget);
+        if (fit > 0) expect(epsilonAfter(single, fit, 1.5)[accountant]).toBeLessThanOrEqual(budget);
+        expect(epsilonAfter(single, fit + 1, 1.5)[accountant]).toBeGreaterThan(budget);
+      }
+    }
+    expect(roundsThatFit('pld', single, 1.5, 1e-3)).toBe(0);
+    expect(roundsThatFit('rdp', single, 1e4, 50)).toBe(MOST_ROUNDS);
+  });
+
+  it('answers each question: noise for a budget, epsilon for a noise, rounds for both', () => {
+    const noise = answerPlan({ plan: single, epsilon: 4, noiseMultiplier: undefined });
+    expect(noise.noiseMultiplier).toBe(noise.calibrated?.pld);
+    expect(noise.roundsThatFit?.pld).toBe(30);
+    expect(noise.roundsThatFit?.rdp).toBeLessThan(30);
+    const epsilon = answerPlan({ plan: single, epsilon: undefined, noiseMultiplier: 1.5 });
+    expect(epsilon.epsilon.pld).toBeCloseTo(3.2441, 4);
+    expect(epsilon.roundsThatFit).toBeUndefined();
+    const rounds = answerPlan({ plan: single, epsilon: 3.3, noiseMultiplier: 1.5 });
+    expect(rounds.calibrated).toBeUndefined();
+    expect(rounds.roundsThatFit?.pld).toBe(roundsThatFit('pld', single, 1.5, 3.3));
+    expect(rounds.curve.at(-1)).toEqual({ round: 30, modality: 'm', epsilon: rounds.epsilon });
+    expect(rounds.curve).toHaveLength(30);
+    expect(planJson(noise)).toMatchObject({ noiseMultiplier: noise.noiseMultiplier, epsilon: noise.epsilon, delta: 1e-4, budget: 4, rounds: 30 });
+    expect(Object.keys(planJson(epsilon))).not.toContain('budget');
+  });
+
+  it('is followed along the way at few rounds, the first and the last among them', () => {
+    expect(milestones(5, 33)).toEqual([1, 2, 3, 4, 5]);
+    const many = milestones(14_063, 20);
+    expect(many[0]).toBe(1);
+    expect(many.at(-1)).toBe(14_063);
+    expect(many.length).toBeLessThanOrEqual(20);
+    expect([...many].sort((a, b) => a - b)).toEqual(many);
+    expect(new Set(many).size).toBe(many.length);
   });
 });
 
-it.each<[string, string, readonly RegExp[]]>([
-  ['that is private and evaluates nothing', PRIVATE, [/^the cap on the number of patients/]],
-  ['that evaluates', `${PRIVATE}${EVALUATION}`, [/^the cap/, /^metrics of every evaluated model/]],
-  ['without privacy', 'none, samplingRate: 0.2 }', [/^the cap/, /^every update of every site, neither clipped nor noised/]],
-  ['without privacy that evaluates', `none, samplingRate: 0.2 }${EVALUATION}`, [/^the cap/, /^metrics/, /^every update/]],
-])('a study %s lists what it releases without noise, and why', (_title, privacy, expected) => {
-  const disclosures = plannedDisclosures(ledgerStudy(PRIVATE, privacy));
-  expect(disclosures).toHaveLength(expected.length);
-  expected.forEach((what, i) => expect(disclosures[i]?.what).toMatch(what));
-  for (const { why } of disclosures) expect(why.length).toBeGreaterThan(20);
-});
+describe('what a plan says', () => {
+  const answer = answerPlan({ plan: mixed, epsilon: 2, noiseMultiplier: 1.1 });
 
-describe('the longest update that clipping, noise and learning rate can explain', () => {
-  const mechanism = { protection: 'local-noise', samplingRate: 0.25, noiseMultiplier: 1.5, clipNorm: 0.8, steps: 6 } as const;
-  const input = { mechanism, parameters: 400, patients: 60, learningRate: 0.3, momentum: 0.5 };
-  // Per step 60 patients of norm 0.8 and noise of 1.5 * 0.8 (20 + 12), over q n = 15; six steps at rate 0.3, momentum 1 / (1 - 0.5).
-  const longest = (6 * 0.3 * ((60 * 0.8 + 1.2 * 32) / 15)) / 0.5;
-
-  it('is what the formula says, and nothing more is let through', () => {
-    const normBound = updateNormBound(input);
-    expect(normBound).toBeCloseTo(longest, 10);
-    const ofNorm = (norm: number): Float32Array => new Float32Array(400).fill(norm / 20);
-    expect(checkUpdate(ofNorm(0.999 * longest), { parameters: 400, normBound })).toBeUndefined();
-    expect(checkUpdate(ofNorm(1.001 * longest), { parameters: 400, normBound })?.code).toBe('norm-too-large');
+  it('names which modalities add up and which do not', () => {
+    expect(assumptions(mixed)).toContain('No patient is at two sites of image, which each site signs');
+    expect(assumptions(mixed)).toContain('A patient may be at every site of lab');
+    expect(assumptions(single)).not.toContain('modalities add up');
   });
 
-  it('grows with what makes updates longer, and is none without clipping', () => {
-    const bound = (change: Partial<typeof input>): number => updateNormBound({ ...input, ...change }) ?? Infinity;
-    expect(bound({ learningRate: 0.6 })).toBeCloseTo(2 * longest, 10);
-    expect(bound({ momentum: 0.75 })).toBeCloseTo(2 * longest, 10);
-    expect(bound({ parameters: 900 })).toBeCloseTo((6 * 0.3 * ((60 * 0.8 + 1.2 * 42) / 15)) / 0.5, 10);
-    expect(updateNormBound({ ...input, mechanism: { protection: 'none', samplingRate: 0.25, steps: 6 } })).toBeUndefined();
-    expect(checkUpdate(Float32Array.of(1e9, 2), { parameters: 2, normBound: undefined })).toBeUndefined();
+  it('warns on a terminal when the plan does not fit its budget', () => {
+    const text = formatPlan(answer, { color: false, out: 'x.svg' });
+    expect(text).toContain('the plan does not fit its budget');
+    expect(text).toMatch(/noise multiplier {2}1\.1, as given/);
+    expect(text).toContain('plot in x.svg');
+    expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(120);
   });
-});
 
-it('a calibrated noise multiplier prints in five digits, meets its target, and is no more than 1e-4 above the least that does', () => {
-  for (let i = 1; i <= 40; i += 1) {
-    const least = 0.06 * 1.31 ** i;
-    const epsilonOf = (noise: number): number => (7.3 * least) / noise;
-    const found = calibrateNoiseMultiplier({ targetEpsilon: 7.3, epsilonOf });
-    expect(epsilonOf(found)).toBeLessThanOrEqual(7.3);
-    expect(found / least).toBeLessThan(1.00012);
-    expect(Number(found.toPrecision(5)), `${found}`).toBe(found);
-  }
+  it('escapes names in both plots, and draws both curves and the budget', () => {
+    const nasty = { ...answer, plan: { ...mixed, title: '</script><script>alert(1)</script>&', modalities: new Map([['<b>', modality(0.1, 2, 1, true)], ['lab', modality(0.1, 2, 1, true)]]) } };
+    const svg = planSvg(nasty);
+    const page = planPage(nasty, { script: '/* plot */', style: '' });
+    for (const text of [svg, page]) {
+      expect(text).not.toContain('<script>alert');
+      expect(text).not.toContain('<b>,');
+      expect(text).toContain('&lt;/script&gt;');
+    }
+    expect(page).toContain('&lt;b&gt;');
+    expect(svg.match(/<path d="M[\d. ]+(L[\d. ]+)+"/g)).toHaveLength(2);
+    expect(svg).toContain('stroke-dasharray');
+    expect(svg).not.toMatch(/NaN|Infinity|undefined/);
+    expect(planSvg(answerPlan({ plan: single, epsilon: undefined, noiseMultiplier: 2 }))).not.toContain('budget');
+  });
 });

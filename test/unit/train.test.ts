@@ -153,7 +153,7 @@ describe('clipping', () => {
 
   it('of more sampled patients than the mechanism allows for, only so many take part', async () => {
     // All bits zero: every patient is sampled, no noise is drawn.
-    const random = { bytes: (length: number) => new Uint8Array(length) };
+    const random = { fill: (target: Uint8Array) => target.fill(0) };
     const update = await round(mlp, crowd(100), noisy({ samplingRate: 0.01 }), { patients: 100, learningRate: 1, random });
     // q n = 1: at most 1 + 10 + 10.
     expect(norm(update)).toBeLessThanOrEqual(21 * CLIP);

@@ -1,0 +1,69 @@
+import type { EpsilonPair } from '../shared/privacy/accountant.ts';
+import { modalityOfRound } from '../shared/study/schedule.ts';
+import { ACCOUNTANTS, epsilonAfter, milestones, noiseFor, roundsThatFit, type Plan } from './plan-model.ts';
+
+export interface PlanQuestion {
+  readonly plan: Plan;
+  /** The budget. Omitted: what the plan spends. */
+  readonly epsilon: number | undefined;
+  /** Omitted: calibrated for the budget, by PLD. */
+  readonly noiseMultiplier: number | undefined;
+}
+
+export interface PlanAnswer {
+  readonly plan: Plan;
+  readonly budget: number | undefined;
+  /** Of all modalities. */
+  readonly noiseMultiplier: number;
+  /** What each accountant asks for; undefined where the noise was given. */
+  readonly calibrated: EpsilonPair | undefined;
+  /** After the whole plan. */
+  readonly epsilon: EpsilonPair;
+  /** Undefined without a budget. */
+  readonly roundsThatFit: EpsilonPair | undefined;
+  readonly curve: readonly { readonly round: number; readonly modality: string; readonly epsilon: EpsilonPair }[];
+}
+
+const POINTS_OF_CURVE = 33;
+
+/** Everything that is known about a plan, from one of: a budget (then the noise is looked for), a noise multiplier, both. */
+export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: PlanQuestion): PlanAnswer {
+  const calibrated = given === undefined && budget !== undefined ? both((accountant) => noiseFor(accountant, plan, budget)) : undefined;
+  const noiseMultiplier = given ?? calibrated?.pld ?? NaN;
+  return {
+    plan,
+    budget,
+    noiseMultiplier,
+    calibrated,
+    epsilon: epsilonAfter(plan, plan.rounds, noiseMultiplier),
+    roundsThatFit: budget === undefined ? undefined : both((accountant) => roundsThatFit(accountant, plan, noiseMultiplier, budget)),
+    curve: milestones(plan.rounds, POINTS_OF_CURVE).map((round) => ({
+      round,
+      modality: modalityOfRound(plan.order, round),
+      epsilon: epsilonAfter(plan, round, noiseMultiplier),
+    })),
+  };
+}
+
+function both(valueOf: (accountant: keyof EpsilonPair) => number): EpsilonPair {
+  const [pld = NaN, rdp = NaN] = ACCOUNTANTS.map(valueOf);
+  return { pld, rdp };
+}
+
+/** The one JSON object of `--json`; an infinite epsilon is null. */
+export function planJson({ plan, budget, noiseMultiplier, calibrated, epsilon, roundsThatFit: fit, curve }: PlanAnswer): Record<string, unknown> {
+  return {
+    noiseMultiplier,
+    ...(calibrated === undefined ? {} : { noiseMultiplierRdp: calibrated.rdp }),
+    epsilon,
+    delta: plan.delta,
+    ...(budget === undefined ? {} : { budget }),
+    [plan.unit === 'round' ? 'rounds' : 'steps']: plan.rounds,
+    ...(fit === undefined ? {} : { [plan.unit === 'round' ? 'roundsThatFit' : 'stepsThatFit']: fit }),
+    [plan.unit === 'round' ? 'afterRound' : 'afterStep']: curve.map((point) => ({
+      [plan.unit]: point.round,
+      ...(plan.modalities.size > 1 ? { modality: point.modality } : {}),
+      epsilon: point.epsilon,
+    })),
+  };
+}

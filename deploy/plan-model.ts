@@ -1,0 +1,86 @@
+import { calibrateNoiseMultiplier } from '../shared/privacy/calibrate.ts';
+import { rdpEpsilon, worstPld, type AccountantName, type EpsilonPair } from '../shared/privacy/accountant.ts';
+import { worstCliques, type SiteHistory } from '../shared/privacy/composition.ts';
+
+/** What one site of a modality does in one round, but for the noise. */
+export interface PlannedModality {
+  readonly samplingRate: number;
+  readonly stepsPerRound: number;
+  /** Names of its sites; the patients' cap of each, where it is known. */
+  readonly sites: readonly { readonly name: string; readonly patients: number | undefined }[];
+  readonly sitesDisjoint: boolean;
+}
+
+/** A study as far as privacy goes: modalities train in turn, every site of a modality in each of its rounds. */
+export interface Plan {
+  readonly title: string;
+  /** What a person counts: rounds, or single steps. */
+  readonly unit: 'round' | 'step';
+  readonly modalities: ReadonlyMap<string, PlannedModality>;
+  readonly order: readonly string[];
+  readonly rounds: number;
+  readonly delta: number;
+}
+
+export const ACCOUNTANTS: readonly AccountantName[] = ['pld', 'rdp'];
+
+/** Rounds beyond which nobody asks. */
+export const MOST_ROUNDS = 1_000_000;
+
+/** How many of the first rounds train each modality. */
+function roundsOf({ order }: Plan, rounds: number): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  order.forEach((name, place) => counts.set(name, (counts.get(name) ?? 0) + Math.floor(rounds / order.length) + (place < rounds % order.length ? 1 : 0)));
+  return counts;
+}
+
+function histories(plan: Plan, rounds: number, noiseMultiplier: number): readonly SiteHistory[] {
+  const counts = roundsOf(plan, rounds);
+  return [...plan.modalities].flatMap(([modality, { samplingRate, stepsPerRound, sites }]) => {
+    const steps = stepsPerRound * (counts.get(modality) ?? 0);
+    return sites.map(({ name }) => ({ site: name, modality, events: [{ type: 'poisson-gaussian' as const, samplingRate, noiseMultiplier, steps }] }));
+  });
+}
+
+export function epsilonBy(accountant: AccountantName, plan: Plan, rounds: number, noiseMultiplier: number): number {
+  const cliques = worstCliques({
+    sites: histories(plan, rounds, noiseMultiplier),
+    cliques: new Map([...plan.modalities].map(([name, { sites, sitesDisjoint }]) => [name, sitesDisjoint ? sites.map((site) => [site.name]) : [sites.map((site) => site.name)]])),
+  });
+  if (accountant === 'pld') return worstPld({ cliques, delta: plan.delta }).epsilon;
+  return cliques.reduce((worst, { events }) => Math.max(worst, rdpEpsilon({ events, delta: plan.delta }).epsilon), 0);
+}
+
+/** Epsilon after so many rounds. */
+export function epsilonAfter(plan: Plan, rounds: number, noiseMultiplier: number): EpsilonPair {
+  return { pld: epsilonBy('pld', plan, rounds, noiseMultiplier), rdp: epsilonBy('rdp', plan, rounds, noiseMultiplier) };
+}
+
+/** The smallest five-digit noise multiplier, for all modalities, with which the whole plan fits the budget. Throws AntiphonError('study-invalid'). */
+export function noiseFor(accountant: AccountantName, plan: Plan, epsilon: number): number {
+  return calibrateNoiseMultiplier({ targetEpsilon: epsilon, epsilonOf: (noiseMultiplier) => epsilonBy(accountant, plan, plan.rounds, noiseMultiplier) });
+}
+
+/** The number of rounds, at most 10^6, that fit a budget: the last whose epsilon is at most it. */
+export function roundsThatFit(accountant: AccountantName, plan: Plan, noiseMultiplier: number, epsilon: number): number {
+  const fits = (rounds: number): boolean => epsilonBy(accountant, plan, rounds, noiseMultiplier) <= epsilon;
+  // From the plan's own length, which is often the answer, up in ever longer strides.
+  let [low, high] = [0, plan.rounds];
+  for (let stride = 1; high <= MOST_ROUNDS && fits(high); stride *= 2) [low, high] = [high, high + stride];
+  if (high > MOST_ROUNDS) {
+    if (fits(MOST_ROUNDS)) return MOST_ROUNDS;
+    high = MOST_ROUNDS;
+  }
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** About so many rounds from 1 to the last, ever farther apart: all of them where they are few. */
+export function milestones(rounds: number, count: number): readonly number[] {
+  if (rounds <= count) return Array.from({ length: rounds }, (_, i) => i + 1);
+  return [...new Set(Array.from({ length: count }, (_, i) => Math.round(rounds ** (i / (count - 1)))))];
+}
