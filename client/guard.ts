@@ -4,6 +4,7 @@ import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { PlanEntry } from '../shared/ledger/entry.ts';
 import { isSigned, type LedgerState } from '../shared/ledger/fold.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
+import { agrees } from '../shared/privacy/accountant.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { plannedEpsilonOf } from '../shared/study/resolve.ts';
@@ -41,11 +42,12 @@ export function checkPlan(plan: PlanEntry, { study, studyHash, coordinatorKey }:
   if (canonicalJson(plan.sites) !== canonicalJson(study.sites.map(({ name, modality, patients }) => ({ name, modality, patients })))) return wrong('the sites');
   if (privacy.protection === 'none') return undefined;
   if (plan.accountant.binding !== privacy.accountant || fromDecimal(plan.budget.delta) !== privacy.delta) return wrong('the accountant or delta');
-  // Where the study ends with its budget, less noise only ends it earlier: the RESERVEs see to that. Else all planned rounds must fit.
+  // Where the study gives noise and budget it ends with its budget, which the RESERVEs see to. Of the noise alone follows the budget, of the budget alone the noise.
   const budget = fromDecimal(plan.budget.epsilon);
   const planned = plannedEpsilonOf(study, mechanisms);
-  if (privacy.epsilon !== undefined && budget > privacy.epsilon) return wrong(`a budget of ${budget} instead of ${privacy.epsilon}`);
-  if (privacy.noiseMultiplier === undefined && !(planned <= budget * (1 + 1e-6))) return wrong(`its noise gives epsilon ${planned} for all planned rounds, the budget is ${budget}`);
+  const atMost = (a: number, b: number): boolean => a <= b || agrees(privacy.accountant, a, b);
+  if (privacy.epsilon === undefined ? !atMost(budget, planned) : budget > privacy.epsilon) return wrong(`a budget of ${budget} instead of ${privacy.epsilon ?? planned}`);
+  if (privacy.noiseMultiplier === undefined && !atMost(planned, budget)) return wrong(`its noise gives epsilon ${planned} for all planned rounds, the budget is ${budget}`);
   return undefined;
 }
 

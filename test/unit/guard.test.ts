@@ -78,6 +78,17 @@ describe('the plan of a ledger', () => {
     expect(noise('2', '2.6')).toMatch(/its noise gives epsilon/);
   });
 
+  it('of a study that gives its noise and no budget has the budget that the planned rounds spend, and no larger one', () => {
+    const spending = ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', 'noiseMultiplier: 1.7');
+    const own = planOf(spending, KEY);
+    expect(Number(own.budget.epsilon)).toBeCloseTo(3.4, 1);
+    const withBudget = (epsilon: number): string => problemOf({ ...own, budget: { ...own.budget, epsilon: String(epsilon) } }, spending);
+    expect(withBudget(Number(own.budget.epsilon))).toBe('accepted');
+    expect(withBudget(3)).toBe('accepted');
+    expect(withBudget(Number(own.budget.epsilon) + 0.01)).toMatch(/a budget of 3\.4\d* instead of 3\.\d+/);
+    expect(withBudget(1000)).toMatch(/a budget of 1000 instead of/);
+  });
+
   it('without privacy is accepted from a study without privacy alone', () => {
     const open = ledgerStudy('local-noise, clipNorm: 0.9, samplingRate: 0.2, delta: 0.00001, epsilon: 3, noiseMultiplier: 1.7', 'none, samplingRate: 0.2');
     const bare = planOf(open, KEY);
