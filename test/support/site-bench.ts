@@ -55,7 +55,7 @@ export interface BenchInput {
   readonly hold?: (call: string) => Promise<void> | undefined;
 }
 
-/** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, so that a missing await shows. */
+/** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, the vault four, so that a missing await shows. */
 export async function startBench({ identity, coordinatorKey, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
   const calls: string[] = [];
   const sent: SiteMessage[] = [];
@@ -66,9 +66,9 @@ export async function startBench({ identity, coordinatorKey, disk, study = ledge
     calls.push(call);
     for (const watch of [...watchers]) watch();
   };
-  const call = async <T>(name: string, act: () => T | Promise<T>): Promise<T> => {
+  const call = async <T>(name: string, act: () => T | Promise<T>, turns = 1): Promise<T> => {
     note(name);
-    await turn();
+    for (let i = 0; i < turns; i += 1) await turn();
     await hold?.(name);
     const result = await act();
     note(`${name} done`);
@@ -106,7 +106,7 @@ export async function startBench({ identity, coordinatorKey, disk, study = ledge
       vault: {
         limits: () => Promise.resolve(disk.limits),
         entries: () => Promise.resolve([...disk.log]),
-        append: (entry) => call(entry.type, () => void disk.log.push(entry)),
+        append: (entry) => call(entry.type, () => void disk.log.push(entry), 4),
       },
       now: () => NOW,
       connect: (listen) => {

@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { AntiphonError } from '../../shared/errors.ts';
 import { startBench, type SiteDisk } from '../support/site-bench.ts';
 import { dispatch, double, fetchUpdate, last, scene, WEIGHTS, type Scene } from '../support/site-scene.ts';
+
+// A site that waits for something that never comes should not wait for long.
+vi.setConfig({ testTimeout: 20_000 });
 
 const types = (disk: SiteDisk): string[] => disk.log.map(({ type }) => type);
 

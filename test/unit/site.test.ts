@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createWitnesses } from '../../coordinator/witnesses.ts';
 import { toHex } from '../../shared/bytes.ts';
 import { verifyReceipt, verifyRefusal } from '../../shared/ledger/statements.ts';
@@ -9,6 +9,9 @@ import { MECHANISM } from '../support/ledger-builder.ts';
 import { freshDisk, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
 import { createLead, type Lead } from '../support/site-lead.ts';
 import { dispatch, double, fetchUpdate, last, scene, WEIGHTS } from '../support/site-scene.ts';
+
+// A site that waits for something that never comes should not wait for long.
+vi.setConfig({ testTimeout: 20_000 });
 
 const types = (disk: SiteDisk): string[] => disk.log.map(({ type }) => type);
 
