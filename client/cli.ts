@@ -2,10 +2,12 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import { countOption, positiveOption } from '../shared/options.ts';
+import { AntiphonError } from '../shared/errors.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import { enrolSite } from './enrol.ts';
+import { moveData } from './keystore.ts';
 import { limitsSchema, type Limits } from './limits.ts';
 import { defaultHome, startSites } from './start.ts';
 import { defaultVault } from './vault.ts';
@@ -21,6 +23,7 @@ interface EnrolOptions {
   readonly data: string;
   readonly home?: string;
   readonly patientsDisjoint?: true | readonly string[];
+  readonly patientsMayOverlap: boolean;
   readonly vault?: string;
   readonly dataset?: string;
   readonly maxEpsilon?: number;
@@ -46,6 +49,7 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .requiredOption('--data <folder>', "the site's own data, laid out as the study file says")
     .option('--home <folder>', "the site's own folder for its key, logs and settings (default: ./antiphon-site-NAME)")
     .option('--patients-disjoint [sites...]', 'state, signed, that no patient of this data is at another site of this modality (or not at the named ones)')
+    .option('--patients-may-overlap', 'state that they may be, where the study counts on the opposite', false)
     .option('--vault <folder>', 'where this institution keeps limits and spend logs of its data sets (default: $ANTIPHON_VAULT or ~/.antiphon)')
     .option('--dataset <name>', 'name of this data set in the vault: spending adds up over all studies under one name (default: the data folder)')
     .option('--max-epsilon <number>', 'limit of this data set: epsilon over all studies', positiveOption)
@@ -57,12 +61,14 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .action(async (invite: string, options: EnrolOptions) => {
       const home = resolve(options.home ?? defaultHome(decodeInvite(nodePrimitives, invite).site));
       const { patientsDisjoint } = options;
+      if (patientsDisjoint !== undefined && options.patientsMayOverlap) throw new AntiphonError('usage', '--patients-disjoint excludes --patients-may-overlap');
       const { site, modality } = await enrolSite({
         invite,
         home,
         data: resolve(options.data),
         backend: options.backend,
         disjointFrom: patientsDisjoint === undefined ? [] : patientsDisjoint === true ? [EVERY_OTHER_SITE] : patientsDisjoint,
+        mayOverlap: options.patientsMayOverlap,
         vault: resolve(options.vault ?? defaultVault()),
         dataset: options.dataset,
         limits: limitsOf(options),
@@ -74,8 +80,12 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .description('connect, and train when a round is offered, until the study ends')
     .requiredOption('--home <folder...>', 'folder of an enrolled site; several share one process')
     .addOption(backendOption())
+    .option('--data <folder>', 'where the data are now, if they have moved; kept for the next time (with one --home)')
     .option('--events', 'print every event as a JSON line')
-    .action(async (options: { home: string[]; backend?: BackendChoice; events?: boolean }) => {
+    .action(async (options: { home: string[]; backend?: BackendChoice; data?: string; events?: boolean }) => {
+      const [home, another] = options.home;
+      if (options.data !== undefined && another !== undefined) throw new AntiphonError('usage', '--data needs a single --home');
+      if (options.data !== undefined && home !== undefined) await moveData(resolve(home), resolve(options.data));
       const say = (site: string, event: { readonly type: string; readonly detail: string }): void => {
         write(options.events === true ? `${JSON.stringify({ site, ...event })}\n` : `${site}: ${'round' in event ? `round ${String(event.round)} ` : ''}${event.type} (${event.detail})\n`);
       };

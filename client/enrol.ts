@@ -22,6 +22,8 @@ export interface EnrolInput {
   readonly backend: BackendChoice;
   /** The site's signed statement: no patient of its data is at these other sites of its modality; `*`: at none of them. */
   readonly disjointFrom: readonly string[];
+  /** Said on purpose, where the study counts on disjoint sites: this one may share patients with others. */
+  readonly mayOverlap: boolean;
   readonly vault: string;
   /** Name of the data set in the vault; undefined: the data folder itself is its name. */
   readonly dataset: string | undefined;
@@ -53,6 +55,7 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
     site,
     modality,
     disjointFrom: [...input.disjointFrom],
+    mayOverlap: input.mayOverlap,
     signature: fromHex(statement.signature, 64),
   };
   const study = await askAdmission(invite, { identity, request });

@@ -8,6 +8,7 @@ const ERRORS: Partial<Record<FailureCode, ErrorCode>> = {
   'invite-used': 'enrolment-refused',
   'already-enrolled': 'enrolment-refused',
   'not-enrolled': 'enrolment-refused',
+  'statement-missing': 'enrolment-refused',
   'wrong-key': 'enrolment-refused',
   'wrong-study': 'enrolment-refused',
   'wrong-site': 'enrolment-refused',

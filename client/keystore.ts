@@ -57,6 +57,12 @@ export async function saveSettings(folder: string, settings: SiteSettings, study
   await writeFileAtomic(siteFiles(folder).settings, `${JSON.stringify(settings, null, 2)}\n`, 0o600);
 }
 
+/** The data of an enrolled site lie in another folder now. What they have spent stays with their name in the vault. */
+export async function moveData(folder: string, data: string): Promise<void> {
+  const { settings, study } = await openHome(folder);
+  await saveSettings(folder, { ...settings, data }, study);
+}
+
 export async function openHome(folder: string): Promise<SiteHome & { readonly study: string }> {
   const files = siteFiles(folder);
   const text = await readFile(files.settings, 'utf8').catch((error: unknown) => {

@@ -270,7 +270,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     }
     staged = finished;
     work = undefined;
-    ports.emit({ type: 'released', round: reserve.round, detail: 'noised update staged' });
+    ports.emit({ type: 'released', round: reserve.round, detail: reserve.mechanism.protection === 'none' ? 'update staged, NOT noised: the study runs without privacy' : 'noised update staged' });
     announce(finished);
   };
 

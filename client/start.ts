@@ -25,6 +25,8 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
   const trainers = new Map<BackendChoice, Trainer>();
   /** Whatever ends this call ends every connection: an abandoned one would reconnect for ever. */
   const closing = new AbortController();
+  // Asked to stop before it had begun: the event is over, nobody would hear it.
+  if (signal.aborted) throw new AntiphonError('interrupted', 'stopped; start the site again to go on');
   const stopped = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => {
       reject(new AntiphonError('interrupted', 'stopped; start the site again to go on'));

@@ -44,6 +44,10 @@ export function coordinatorCommand({ createDisplay, signal, write }: Coordinator
       const text = await readFile(options.study, 'utf8').catch((error: unknown) => {
         throw new AntiphonError('study-invalid', `cannot read the study file ${options.study}; give its path with --study, or write one with \`antiphon init\``, { cause: error });
       });
+      if (options.url !== undefined && !/^https?:\/\/[^/]/.test(options.url)) throw new AntiphonError('usage', `expected an address like https://lead.example:7400 in --url, found "${options.url}"`);
+      if (options.url === undefined && (options.host === '0.0.0.0' || options.host === '::')) {
+        throw new AntiphonError('usage', `--host ${options.host} listens everywhere: say with --url which address sites call, so that their invites name it`);
+      }
       const port = Number(options.port);
       if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new AntiphonError('usage', `expected a port from 0 to 65535, found "${options.port}"`);
       const display = options.events === true ? undefined : createDisplay();
@@ -63,6 +67,7 @@ export function coordinatorCommand({ createDisplay, signal, write }: Coordinator
             else display.show(event);
           },
         });
+        if (end.reason === 'budget-exhausted' && end.roundsCommitted === 0) throw new AntiphonError('budget-exhausted', `${end.detail}: nothing was trained; raise the budget, or plan with \`antiphon plan\``);
         if (end.reason === 'failed') throw new AntiphonError('study-failed', end.detail);
         if (end.reason === 'interrupted') throw new AntiphonError('interrupted', end.detail);
       } finally {

@@ -35,7 +35,13 @@ export function decideEnrolment(input: {
   if (invite.site !== request.site || planned === undefined || planned.modality !== request.modality) {
     return failure('wrong-site', `the invite is for site "${invite.site}", found a request for "${request.site}" (${request.modality})`);
   }
-  if (ledger.sites.has(request.site)) return failure('already-enrolled', `site "${request.site}" is enrolled already with another key`);
+  const enrolled = ledger.sites.get(request.site);
+  if (enrolled !== undefined) {
+    return failure('already-enrolled', enrolled.key === toHex(siteKey) ? `site "${request.site}" has signed another statement about its patients; what stands in the ledger stays: enrol with the same --patients-disjoint` : `site "${request.site}" is enrolled already with another key`);
+  }
+  if (plan.modalities[request.modality]?.sitesDisjoint === true && request.disjointFrom.length === 0 && !request.mayOverlap) {
+    return failure('statement-missing', `this study counts on patients who are at one site of ${request.modality} only: enrol with --patients-disjoint if that is true of these data, else with --patients-may-overlap (its sites then add up, and the budget ends sooner); the invite is still good`);
+  }
   const entry: EnrolEntry = {
     type: 'enrol',
     study: plan.study,

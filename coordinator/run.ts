@@ -77,7 +77,8 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
     else checkpoint = step.checkpoint;
   }
   // 5. The last number: the test part, looked at once.
-  if (end.reason === 'completed' || end.reason === 'budget-exhausted') await evaluate(context, ports, { checkpoint, split: 'test' });
+  const trained = ports.book.state().committedRounds > 0;
+  if (trained && (end.reason === 'completed' || end.reason === 'budget-exhausted')) await evaluate(context, ports, { checkpoint, split: 'test' });
   // 6. The ledger is closed, every site gets the whole of it and cosigns it.
   //    A stopped study goes on when it is started again: its sites wait for that.
   if (end.reason === 'interrupted') return end;
@@ -88,11 +89,14 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   return end;
 }
 
-async function beginLedger({ study, resolved, studyHash }: StudyContext, { book, coordinatorKey }: CoordinatorPorts): Promise<void> {
-  const { plan } = book.state();
-  if (plan === undefined) {
-    await book.append(planEntry({ study, resolved, studyHash, coordinatorKey }), ...plannedDisclosures(study));
-  } else if (plan.study !== studyHash) {
+async function beginLedger(context: StudyContext, { book, coordinatorKey }: CoordinatorPorts): Promise<void> {
+  checkStudyOf(book.state(), context);
+  if (book.state().plan === undefined) await book.append(planEntry({ ...context, coordinatorKey }), ...plannedDisclosures(context.study));
+}
+
+/** Throws AntiphonError('study-invalid') for a ledger of another study: before anything in its folder is touched. */
+export function checkStudyOf({ plan }: LedgerState, { study, studyHash }: StudyContext): void {
+  if (plan !== undefined && plan.study !== studyHash) {
     throw new AntiphonError('study-invalid', `this folder's ledger belongs to study ${plan.studyName} (${plan.study.slice(0, 16)}), expected ${study.name} (${studyHash.slice(0, 16)}): the study file was changed or the folder is another study's; use a new --out folder`);
   }
 }
@@ -191,7 +195,10 @@ async function exchange(
   const plan = resolved.modalities.get(reserve.modality);
   const network = networks.get(reserve.modality);
   const roundKeys = await ports.roundKeys.load(reserve.round);
-  invariant(plan !== undefined && network !== undefined && roundKeys !== undefined, `round ${reserve.round} of ${reserve.modality}`);
+  invariant(plan !== undefined && network !== undefined, `round ${reserve.round} of ${reserve.modality}`);
+  if (roundKeys === undefined) {
+    throw new AntiphonError('ledger-tampered', `the ledger has round ${reserve.round} open, but its key is not in the folder: the ledger is another copy than the folder's own; put the newest one back`);
+  }
   const patients = new Map(study.sites.map((site) => [site.name, site.patients]));
   return conductRound(
     {
@@ -263,15 +270,16 @@ async function conclude(
     seconds: (ports.now() - startedAt) / 1000,
     epsilonSpent: spentForEvent(ports.book.state()),
   };
-  ports.emit(verdict.type === 'abort' ? { ...event, reason: verdict.reason } : event);
+  const refused = refusals.map(({ site, reason }) => `; ${site} refused: ${reason}`).join('');
+  ports.emit(verdict.type === 'abort' ? { ...event, reason: `${verdict.reason}${refused}` } : event);
   return checkpoint;
 }
 
 /** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */
-function combine(
-  { study, networks }: StudyContext,
+export function combine(
+  { study, networks }: Pick<StudyContext, 'study' | 'networks'>,
   checkpoint: Checkpoint,
-  { round, modality }: ReserveEntry,
+  { round, modality }: Pick<ReserveEntry, 'round' | 'modality'>,
   delivered: readonly { readonly receipt: { readonly site: string }; readonly update: Float32Array }[],
 ): Checkpoint {
   const network = networks.get(modality);

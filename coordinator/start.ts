@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { fromHex } from '../shared/bytes.ts';
+import { fromHex, toHex } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { buildEvaluationSet, checkSeparation } from '../shared/data/evaluation-set.ts';
 import { AntiphonError } from '../shared/errors.ts';
@@ -23,9 +23,9 @@ import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
 import { networksOf } from './model-state.ts';
 import { writeReport } from './report/write.ts';
-import { runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
-import { startServer, type CoordinatorServer } from './server.ts';
-import { createWitnesses, type Witnesses } from './witnesses.ts';
+import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
+import { startServer } from './server.ts';
+import { createWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
@@ -48,7 +48,7 @@ export interface CoordinatorOptions {
 }
 
 /** Puts the real parts together: folder, ledger, server, evaluation data, clock. The story itself is `run.ts`. */
-export async function startCoordinator(options: CoordinatorOptions): Promise<StudyEnd> {
+export async function startCoordinator(options: CoordinatorOptions): Promise<StudyEnd & { readonly roundsCommitted: number }> {
   const { study, folder, signal } = options;
   const startedAt = Date.now();
   checkSeparation(study);
@@ -80,6 +80,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   };
   try {
     const book = await openBook({ store, identity, primitives, now: Date.now });
+    checkStudyOf(book.state(), context);
     await writeFileAtomic(files.study, options.studyYaml);
     const witnesses = createWitnesses({ primitives, ledger: book });
     const lines = (texts: readonly string[]): string => texts.map((text) => `${text}\n`).join('');
@@ -91,6 +92,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       study: fromHex(context.studyHash, 32),
       siteOfKey: (key) => [...book.state().sites.values()].find((site) => site.key === key),
       enrol: async (siteKey, request) => {
+        const known = book.state().sites.get(request.site);
+        // The same key again (an enrolment whose answer was lost, or a site that starts over): nothing new to record.
+        if (known !== undefined && known.key === toHex(siteKey) && canonicalJson(known.disjointFrom) === canonicalJson(request.disjointFrom)) return { study: canonicalJson(study) };
         if (book.state().open !== undefined) return failure('out-of-order', 'a round is running; enrol again when it has ended');
         const entry = decideEnrolment({ request, siteKey, ledger: book.state(), invites: await readInvites(folder), now: Date.now(), primitives });
         if (isFailure(entry)) return entry;
@@ -117,7 +121,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
           emit({ type: 'site', time: now(), site: event.site, modality: modalityOf.get(event.site) ?? '', state: event.type === 'ready' ? 'connected' : 'disconnected' });
         }
       });
-      const url = options.publicUrl ?? `http://${options.host === '0.0.0.0' || options.host === '::' ? 'localhost' : options.host}:${server.port}`;
+      const url = options.publicUrl ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${server.port}`;
       emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, resumedAfterRound: book.state().lastRound }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
       const running = runStudy(context, {
@@ -131,7 +135,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         feedLedger: (site) => {
           server.feedLedger(site, book.lines());
         },
-        cosigned: () => lastWord({ server, witnesses }),
+        cosigned: () => whenever(() => witnesses.behind(server.ready()).length === 0, [server.subscribe, witnesses.subscribe]),
         emit,
         now: Date.now,
         setTimer: startTimer,
@@ -151,7 +155,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       });
       if (unrecorded !== undefined) throw unrecorded;
       await writeReport(files.report, events, options.studyYaml);
-      return end;
+      // A closed socket drops what it has not sent: sites that were told the end leave by themselves.
+      if (end.reason !== 'interrupted') await whenever(() => server.ready().size === 0, [server.subscribe]);
+      return { ...end, roundsCommitted: book.state().committedRounds };
     } finally {
       await server.close();
       await writeFileAtomic(files.witnesses, lines(witnesses.lines()));
@@ -161,8 +167,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   }
 }
 
-/** Resolves when every connected site has cosigned the newest head, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
-function lastWord({ server, witnesses }: { readonly server: CoordinatorServer; readonly witnesses: Witnesses }): Promise<void> {
+/** Resolves when it is so, asked again at every sign, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
+function whenever(isSo: () => boolean, signs: readonly ((listener: () => void) => () => void)[]): Promise<void> {
   return new Promise((resolve) => {
     const finish = (): void => {
       cancelTimer();
@@ -170,10 +176,10 @@ function lastWord({ server, witnesses }: { readonly server: CoordinatorServer; r
       resolve();
     };
     const check = (): void => {
-      if (witnesses.behind(server.ready()).length === 0) finish();
+      if (isSo()) finish();
     };
     const cancelTimer = startTimer(finish, FAREWELL_MS);
-    const stops = [server.subscribe(check), witnesses.subscribe(check)];
+    const stops = signs.map((subscribe) => subscribe(check));
     check();
   });
 }

@@ -30,6 +30,18 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     interruption.abort();
   });
 }
+// A child of `simulate` ends with it, however that ended.
+if (process.channel !== undefined) {
+  process.channel.unref();
+  process.on('disconnect', () => {
+    interruption.abort();
+  });
+}
+// Whoever read our output has left (`| head`): there is nobody to tell more.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  interruption.abort();
+});
 const write = (text: string): void => void process.stdout.write(text);
 const color = process.env['NO_COLOR'] === undefined && process.stdout.isTTY;
 const display = (): ReturnType<typeof createDisplay> => createDisplay({ stream: process.stdout, isTTY: process.stdout.isTTY, color });
@@ -58,7 +70,6 @@ async function runSimulation(options: SimulateOptions): Promise<void> {
   const changes = Object.fromEntries(Object.entries({ sites, rounds, epsilon, delta, noiseMultiplier, seed }).filter(([, value]) => value !== undefined)) as StudyOverrides;
   const study = overrideStudy(parseStudy(text, path), { ...changes, noPrivacy: !privacy });
   const folder = resolve(options.out ?? join('antiphon-runs', `${study.name}-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`));
-  if (existsSync(join(folder, 'ledger.jsonl'))) throw new AntiphonError('usage', `${folder} holds a run already; choose another --out (a budget is spent once)`);
   await makeFolder(folder);
   let { data } = options;
   if (data === undefined) {
@@ -68,7 +79,10 @@ async function runSimulation(options: SimulateOptions): Promise<void> {
   }
   const screen = display();
   try {
-    const { events, peakMemoryMiB, processes } = await simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show: screen.show });
+    const { events, peakMemoryMiB, processes } = await simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show: screen.show }).catch((error: unknown) => {
+      if (error instanceof AntiphonError && error.code === 'interrupted') throw new AntiphonError('interrupted', `${error.message}; to go on: the same command with --out ${folder}`);
+      throw error;
+    });
     screen.close();
     write(`${processes} processes, peak memory ${peakMemoryMiB} MiB in all\n`);
     if (options.json === true) write(`${JSON.stringify({ ...summaryJson(events), peakMemoryMiB, processes })}\n`);
@@ -103,7 +117,8 @@ program.addCommand(coordinatorCommand({ createDisplay: display, signal: interrup
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
 
-program.addCommand(auditCommand({ color, write }));
+const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
+program.addCommand(auditCommand({ syntheticStudy: studyFile('synthetic'), color, signal: interruption.signal, write, note }));
 
 program
   .command('init')

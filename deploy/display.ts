@@ -33,6 +33,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
   let spent: EpsilonOfDelta | undefined;
   let over = false;
   const seconds: number[] = [];
+  const connected = new Set<string>();
 
   const redraw = (): void => {
     if (live === undefined || started === undefined || round === undefined) return;
@@ -49,7 +50,8 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
     );
   };
 
-  const show = (event: StudyEvent): void => {
+  const show = (told: StudyEvent): void => {
+    const event = withoutControls(told);
     switch (event.type) {
       case 'started':
         started = event;
@@ -59,10 +61,13 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
         if (event.resumedAfterRound > 0) print(`resumed after round ${event.resumedAfterRound}`);
         return;
       case 'listening':
-        print(paint.dim(`listening at ${event.url}`));
+        print(paint.dim(`listening at ${event.url}; waiting for ${started?.sites.length ?? 'its'} sites`));
         return;
       case 'site':
-        if (!over && (live === undefined || event.state === 'disconnected')) print(`site ${event.site} (${event.modality}) ${event.state}`);
+        if (event.state === 'connected') connected.add(event.site);
+        if (event.state === 'disconnected') connected.delete(event.site);
+        // On a terminal the rounds have the stage once they have begun.
+        if (!over && (live === undefined || round === undefined || event.state === 'disconnected')) print(`site ${event.site} (${event.modality}) ${event.state}; ${connected.size} of ${started?.sites.length ?? '?'} connected`);
         return;
       case 'round-started':
         round = event;
@@ -93,7 +98,10 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
         print(`${event.reason}: ${event.detail}`);
         print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
-        if (started !== undefined) print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);
+        if (started !== undefined) {
+          print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);
+          print(paint.dim(`next: open report.html; check the budget with: npx antiphon audit ${started.folder}`));
+        }
     }
   };
   return {
@@ -102,6 +110,11 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
       live?.done();
     },
   };
+}
+
+/** Sites and strangers choose some of the texts: nothing of them may steer a terminal. */
+function withoutControls(event: StudyEvent): StudyEvent {
+  return JSON.parse(JSON.stringify(event), (_key, value: unknown) => (typeof value === 'string' ? value.replaceAll(/\p{Cc}/gu, '?') : value)) as StudyEvent;
 }
 
 export function epsilonText(value: EpsilonOfDelta | undefined): string {
@@ -123,7 +136,7 @@ function accuracies(evaluation: Evaluation): string {
 
 /** Few lines, and no colour where none is wanted. */
 export function tableStyle(color: boolean): NonNullable<Table.TableConstructorOptions['style']> {
-  return { compact: true, ...(color ? {} : { head: [], border: [] }) };
+  return { compact: true, head: color ? ['bold'] : [], border: color ? ['gray'] : [] };
 }
 
 function resultTable(test: Evaluation, color: boolean): string {

@@ -1,16 +1,22 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { freemem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stringify } from 'yaml';
 import { enrolSite } from '../client/enrol.ts';
+import { siteFiles } from '../client/keystore.ts';
 import type { EventSink, StudyEvent } from '../coordinator/events.ts';
 import { issueInvite } from '../coordinator/invite.ts';
+import { readAddress, runFiles } from '../coordinator/store/run-folder.ts';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import type { BackendChoice } from '../shared/platform/backend.ts';
 import { makeFolder } from '../shared/platform/folder.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import { nodePrimitives } from '../shared/platform/primitives.ts';
+import { studyHash } from '../shared/study/hash.ts';
 import type { Study } from '../shared/study/schema.ts';
 
 export interface SimulateInput {
@@ -41,12 +47,15 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   const { study, folder, data, signal } = input;
   const events: StudyEvent[] = [];
   const children: Child[] = [];
+  // One listener per process.
+  setMaxListeners(0, signal);
   await makeFolder(folder);
   const studyFile = join(folder, 'study.yaml');
+  const port = await portOfEarlierRun(folder, study);
   await writeFileAtomic(studyFile, stringify(study));
   try {
     // 1. antiphon coordinator start
-    const coordinator = startChild(['coordinator', 'start', '--study', studyFile, '--out', folder, '--data', data, '--port', '0', '--backend', input.backend, '--events'], signal);
+    const coordinator = startChild(['coordinator', 'start', '--study', studyFile, '--out', folder, '--data', data, '--port', port ?? '0', '--backend', input.backend, '--events'], signal);
     children.push(coordinator);
     const listening = new Promise<void>((settle) => {
       coordinator.onLine((line) => {
@@ -62,10 +71,12 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
     for (const { name, modality } of study.sites) {
       const home = join(folder, 'sites', name);
       homes.push(home);
+      // Of a run that goes on: its sites know their coordinator.
+      if (port !== undefined && existsSync(siteFiles(home).settings)) continue;
       const invite = await issueInvite({ folder, study, site: name, hours: 1, url: undefined });
       const disjointFrom = study.modalities[modality]?.sitesDisjoint === true ? [EVERY_OTHER_SITE] : [];
       // A vault of the simulation's own: made-up institutions have no other studies.
-      await Promise.race([enrolSite({ invite, home, data: resolve(data), backend: input.backend, disjointFrom, vault: home, dataset: 'spend', limits: undefined }), coordinator.failed]);
+      await Promise.race([enrolSite({ invite, home, data: resolve(data), backend: input.backend, disjointFrom, mayOverlap: true, vault: home, dataset: 'spend', limits: undefined }), coordinator.failed]);
     }
     // 3. antiphon site start: one process per site as long as memory allows
     const groups = groupByMemory(homes);
@@ -79,6 +90,16 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   } finally {
     await Promise.all(children.map((child) => child.stop()));
   }
+}
+
+/** The port where the sites of a run that was stopped will look for it; undefined for a folder without a run. */
+async function portOfEarlierRun(folder: string, study: Study): Promise<string | undefined> {
+  if (!existsSync(runFiles(folder).ledger) || !existsSync(runFiles(folder).address)) return undefined;
+  const address = await readAddress(folder);
+  if (address.study !== studyHash(study, nodePrimitives)) {
+    throw new AntiphonError('usage', `${folder} holds a run of another study, or of this one with other options; go on with those that it was started with, or choose another --out`);
+  }
+  return new URL(address.url).port;
 }
 
 function groupByMemory(homes: readonly string[]): readonly (readonly string[])[] {
@@ -98,7 +119,11 @@ interface Child {
 }
 
 function startChild(args: readonly string[], signal: AbortSignal): Child {
-  const child: ChildProcess = spawn(process.execPath, [process.argv[1] ?? '', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ANTIPHON_CHILD: '1' } });
+  const child: ChildProcess = spawn(process.execPath, [process.argv[1] ?? '', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    // A group of its own: Ctrl-C in the terminal reaches `simulate` alone, which stops its children once and in order.
+    detached: true,
+  });
   const listeners: ((line: string) => void)[] = [];
   let peak = 0;
   let errors = '';
@@ -114,17 +139,23 @@ function startChild(args: readonly string[], signal: AbortSignal): Child {
     child.on('error', reject);
     child.on('close', (code) => {
       if (code === 0) settle();
-      else reject(signal.aborted ? new AntiphonError('interrupted', 'stopped; run the same command with the same --out to start again') : new AntiphonError(codeOf(code), errors.trim().replace(/^antiphon: /, '') || `\`antiphon ${args.slice(0, 2).join(' ')}\` ended with code ${code ?? 'none'}`));
+      else reject(signal.aborted ? new AntiphonError('interrupted', 'stopped') : new AntiphonError(codeOf(code), errors.trim().replace(/^antiphon: /, '') || `\`antiphon ${args.slice(0, 2).join(' ')}\` ended with code ${code ?? 'none'}`));
     });
   });
   const failed = ended.then(() => new Promise<never>(() => undefined));
   ended.catch(() => undefined);
   failed.catch(() => undefined);
+  // Asked once: the second time it would leave at once, without its last report and with its lock.
+  let asked = false;
+  const ask = (): void => {
+    if (!asked && child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    asked = true;
+  };
   const stop = async (): Promise<void> => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
+    ask();
     await ended.catch(() => undefined);
   };
-  signal.addEventListener('abort', () => void child.kill('SIGTERM'));
+  signal.addEventListener('abort', ask);
   return { onLine: (listener) => void listeners.push(listener), ended, failed, peakMemoryMiB: () => peak, stop };
 }
 

@@ -25,6 +25,7 @@ export const EXIT_CODES = {
   'audit-tampered': 21,
   'audit-forked': 22,
   'audit-unreadable': 23,
+  'audit-claim-refuted': 24,
   interrupted: 130,
 } as const;
 

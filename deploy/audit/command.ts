@@ -5,24 +5,40 @@ import { renderAuditPage } from './html.ts';
 import { auditError, auditLedger } from './run.ts';
 import { findSources } from './source.ts';
 import { auditJson, formatAudit } from './text.ts';
+import { addTrainingAuditOptions, trainingAudit, type TrainingAuditOptions } from './training-options.ts';
 
-interface AuditOptions {
-  readonly siteLogs?: readonly string[];
-  readonly html?: string;
-  readonly json?: boolean;
+export interface AuditCliParts {
+  /** The embedded study's file. */
+  readonly syntheticStudy: string;
+  readonly color: boolean;
+  readonly signal: AbortSignal;
+  readonly write: (text: string) => void;
+  /** For what is not the report itself. */
+  readonly note: (text: string) => void;
 }
 
-export function auditCommand({ color, write }: { readonly color: boolean; readonly write: (text: string) => void }): Command {
-  return new Command('audit')
-    .description('verify a ledger: every hash, signature and rule, and epsilon from the entries alone; offline, trusting nobody')
-    .argument('<ledger>', "ledger.jsonl, a run's folder (with its witnesses), or the address of a running coordinator")
+interface AuditOptions extends TrainingAuditOptions {
+  readonly siteLogs?: readonly string[];
+  readonly html?: string;
+}
+
+export function auditCommand({ write, ...context }: AuditCliParts): Command {
+  const command = new Command('audit')
+    .description('verify a ledger offline, trusting nobody: every hash, signature and rule, and epsilon from the entries alone; or measure by attacks what training gives away')
+    .argument('[ledger]', "ledger.jsonl, a run's folder (with its witnesses), or the address of a running coordinator")
     .option('--site-logs <paths...>', 'folders or vaults of sites: their copies of the ledger and spend logs are checked against it')
     .option('--html <file>', 'write the result as one self-contained page, too')
-    .option('--json', 'print one JSON object')
-    .action(async (target: string, options: AuditOptions) => {
-      const report = await auditLedger(await findSources(target, options.siteLogs ?? []));
-      if (options.html !== undefined) await writeFileAtomic(resolve(options.html), await renderAuditPage(report));
-      write(`${options.json === true ? JSON.stringify(auditJson(report)) : formatAudit(report, { color })}\n`);
-      process.exitCode = auditError(report)?.exitCode ?? 0;
-    });
+    .option('--json', 'print one JSON object');
+  return addTrainingAuditOptions(command).action(async (target: string | undefined, options: AuditOptions) => {
+    const measured = await trainingAudit(target, options, context);
+    if (measured !== undefined) {
+      write(`${measured.text}\n`);
+      process.exitCode = measured.exitCode;
+      return;
+    }
+    const report = await auditLedger(await findSources(target ?? '', options.siteLogs ?? []));
+    if (options.html !== undefined) await writeFileAtomic(resolve(options.html), await renderAuditPage(report));
+    write(`${options.json === true ? JSON.stringify(auditJson(report)) : formatAudit(report, context)}\n`);
+    process.exitCode = auditError(report)?.exitCode ?? 0;
+  });
 }

@@ -90,7 +90,8 @@ export async function auditLedger(sources: AuditSources): Promise<AuditReport> {
   const found: { readonly verdict: AuditVerdict; readonly message: string }[] = [];
   if (audit.problem !== undefined) {
     const { code, message, line } = audit.problem;
-    found.push({ verdict: code === 'budget-exceeded' ? 'budget-exceeded' : 'tampered', message: `line ${line + 1}: ${message} (${code})` });
+    if (!audit.looksLikeLedger) found.push({ verdict: 'unreadable', message: `${sources.ledger.name} is not an Antiphon ledger: its first line is no ledger entry` });
+    else found.push({ verdict: code === 'budget-exceeded' ? 'budget-exceeded' : 'tampered', message: `line ${line + 1}: ${message} (${code})` });
   }
   if (audit.lines === 0) found.push({ verdict: 'unreadable', message: 'the ledger is empty' });
   // What others say of this ledger means nothing where it does not hold by itself.

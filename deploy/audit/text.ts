@@ -18,7 +18,7 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
   return [
     { name: 'study', text: `${plan.studyName} (${plan.study.slice(0, 16)}...), coordinator key ${plan.coordinatorKey.slice(0, 16)}...` },
     { name: 'spent', text: `${spent}, of a budget of ${plan.budget.epsilon} held against ${plan.accountant.binding.toUpperCase()}; recomputed here from the entries` },
-    { name: 'protects', text: `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
+    { name: 'protects', text: pld === 'Infinity' ? 'nobody: this study ran without clipping and without noise' : `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
     {
       name: 'assumes',
       text: `sites sample and noise as their signed receipts say, and keep both secret; PLD: the schedule of the PLAN was fixed before any data were touched${
@@ -36,7 +36,7 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
   const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
-  if (audit.problem !== undefined) lines.push(paint.red('Nothing from that line on is believed.'));
+  if (audit.problem !== undefined) lines.push(paint.red(`Nothing from that line on is believed; what follows is of the ${audit.problem.line} lines before it.`));
   if (audit.state.plan === undefined) return lines.join('\n');
   lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', roundsTable(report, color), '');
   lines.push('Worst-off patients (one site per modality that they may be at):');

@@ -29,6 +29,8 @@ export type PlacedProblem = LedgerProblem & { readonly line: number };
 
 export interface LedgerAudit {
   readonly lines: number;
+  /** False where not even the first line has the outer form of an entry: another file. */
+  readonly looksLikeLedger: boolean;
   /** The state up to the first problem. */
   readonly state: LedgerState;
   readonly problem: PlacedProblem | undefined;
@@ -64,6 +66,7 @@ export const PLD_CHECKS = 128;
 export function createVerifier({ primitives, watcher }: { readonly primitives: Primitives; readonly watcher: LedgerWatcher }): LedgerVerifier {
   let state = emptyLedger();
   let lines = 0;
+  let looksLikeLedger = true;
   let problem: PlacedProblem | undefined;
   let open: AuditedRound | undefined;
   const recomputePld = (round: number): boolean => isPldCheck(round, state.plan?.rounds ?? 1);
@@ -71,6 +74,7 @@ export function createVerifier({ primitives, watcher }: { readonly primitives: P
   const push = (text: string): void => {
     const place = lines;
     lines += 1;
+    if (place === 0) looksLikeLedger = /^\{.*"(antiphon|body|index)"/.test(text);
     if (problem !== undefined) return;
     const line = readLine(text);
     const leaf = leafHash(primitives, utf8(text));
@@ -88,7 +92,7 @@ export function createVerifier({ primitives, watcher }: { readonly primitives: P
     if (open !== undefined) watcher.round(open);
     const spent = statedSpending(state, chargesAfter(state));
     if (problem === undefined && lines > 0) problem = unsignedTail(state) ?? wrongSum(state);
-    return { lines, state, problem, spent };
+    return { lines, looksLikeLedger, state, problem, spent };
   };
   return { push, finish };
 }

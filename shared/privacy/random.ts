@@ -4,6 +4,13 @@ export interface RandomSource {
   readonly fill: (target: Uint8Array) => void;
 }
 
+/** So many fresh bytes. */
+export function freshBytes(random: RandomSource, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  random.fill(bytes);
+  return bytes;
+}
+
 /** Uniform integers out of a buffer of random bytes. */
 export interface RandomIntegers {
   /** 32 bits. */

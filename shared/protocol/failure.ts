@@ -21,6 +21,7 @@ export const FAILURE_CODES = [
   'invite-expired',
   'invite-used',
   'already-enrolled',
+  'statement-missing', // an enrolment that says nothing on whether its patients are elsewhere, where the study counts on it
   'not-enrolled',
   'ledger-invalid', // a line that does not verify, or a budget that does not add up
   'limits-exceeded', // a site's own guard says no

@@ -60,6 +60,8 @@ export const enrolRequestSchema = z.strictObject({
   site: name,
   modality: name,
   disjointFrom: z.array(name).max(5000),
+  /** Said on purpose: the site cannot say that its patients are nowhere else. */
+  mayOverlap: z.boolean(),
   /** Over the ENROL body of the ledger (domain `enrol`). */
   signature,
 });

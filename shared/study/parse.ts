@@ -3,6 +3,7 @@ import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AntiphonError } from '../errors.ts';
 import { frontEndShape } from './encoder-input.ts';
+import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
 
 /**
@@ -31,7 +32,12 @@ export function parseStudy(text: string, source: string): Study {
     throw new AntiphonError('study-invalid', `the study file has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${list}`);
   }
   if (!result.success) throw new AntiphonError('study-invalid', `${source} does not describe a study`);
-  return result.data;
+  return withOrder(result.data);
+}
+
+/** The order of the rounds in so many words: in canonical JSON, which parties exchange, keys are sorted, and the order of the file would be lost. */
+function withOrder(study: Study): Study {
+  return { ...study, schedule: { ...study.schedule, order: [...scheduleOrder(study)] } };
 }
 
 /** A study received from the coordinator, as parsed canonical JSON. */
@@ -41,7 +47,7 @@ export function studyFromUnknown(value: unknown): Study {
   if (!result.success || faults.length > 0) {
     throw new AntiphonError('study-invalid', `the coordinator sent a study that is not valid: ${faults.map((f) => `${formatPath(f.path)}: ${f.message}`).join('; ')}`);
   }
-  return result.data;
+  return withOrder(result.data);
 }
 
 interface Fault {

@@ -16,10 +16,8 @@ export function modalityOfRound(order: readonly string[], round: number): string
 /** How many of the study's rounds train each modality. */
 export function roundsPerModality(study: Study): ReadonlyMap<string, number> {
   const order = scheduleOrder(study);
-  const rounds = new Map(Object.keys(study.modalities).map((name) => [name, 0]));
-  for (let round = 1; round <= study.schedule.rounds; round += 1) {
-    const modality = modalityOfRound(order, round);
-    rounds.set(modality, (rounds.get(modality) ?? 0) + 1);
-  }
-  return rounds;
+  const whole = Math.floor(study.schedule.rounds / order.length);
+  const rest = study.schedule.rounds % order.length;
+  const turns = (name: string, among: readonly string[]): number => among.filter((each) => each === name).length;
+  return new Map(Object.keys(study.modalities).map((name) => [name, whole * turns(name, order) + turns(name, order.slice(0, rest))]));
 }

@@ -244,10 +244,10 @@ export const studySchema = z.strictObject({
   head: z.strictObject({ features: count.default(64), protection: z.enum(['none', 'released']).default('none'), initial: headInitial.optional() }).prefault({}),
   sites: z.array(site).min(1).max(5000),
   schedule: z.strictObject({
-    rounds: count,
+    rounds: count.max(1_000_000),
     /** Modalities in turn; omitted: every modality once, in the order of the file. */
     order: z.array(identifier).min(1).optional(),
-    localSteps: count,
+    localSteps: count.max(100_000),
   }),
   optimiser: z.strictObject({
     local: localOptimiser,

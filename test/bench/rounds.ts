@@ -98,7 +98,7 @@ async function measure(study: Study, siteProcesses: number): Promise<Row> {
     const homes: string[] = [];
     for (const { name } of study.sites) {
       const home = join(folder, name);
-      await enrolSite({ invite: await issueInvite({ folder, study, site: name, hours: 1, url: undefined }), home, data: folder, backend: 'wasm', disjointFrom: ['*'], vault: home, dataset: 'spend', limits: undefined });
+      await enrolSite({ invite: await issueInvite({ folder, study, site: name, hours: 1, url: undefined }), home, data: folder, backend: 'wasm', disjointFrom: ['*'], mayOverlap: false, vault: home, dataset: 'spend', limits: undefined });
       homes.push(home);
     }
     for (let p = 0; p < siteProcesses; p += 1) children.push(fork(fileURLToPath(import.meta.url), ['sites', ...homes.filter((_, i) => i % siteProcesses === p)]));

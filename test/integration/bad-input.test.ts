@@ -63,16 +63,25 @@ it('invites: damaged, expired, used twice, and a ledger that was tampered with',
   const arguments_ = ['coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events'];
   const lead = start(...arguments_);
   await lead.line((line) => line.includes('"listening"'));
-  const enrol = (invite: string, home: string) => run('site', 'enroll', invite, '--data', data, '--home', join(folder, home));
+  const enrol = (invite: string, home: string) => run('site', 'enroll', invite, '--data', data, '--home', join(folder, home), '--patients-disjoint');
   const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'left-1')).stdout.trim();
 
   const damaged = await enrol(invite.slice(0, -3), 'x');
   expect(damaged.stderr).toContain('damaged or truncated');
   expect(damaged.code).toBe(5);
+  // Nothing said of disjointness, then the wrong folder: neither uses the invite up.
+  const silent = await run('site', 'enroll', invite, '--data', data, '--home', join(folder, 'left-1'));
+  expect(silent.stderr).toContain('--patients-disjoint if that is true');
+  expect(silent.code).toBe(5);
+  const nowhere = await run('site', 'enroll', invite, '--data', join(folder, 'nowhere'), '--home', join(folder, 'left-1'), '--patients-disjoint');
+  expect(nowhere.stderr).toContain('expected the data folder');
+  expect(nowhere.code).toBe(4);
   const short = (await run('coordinator', 'invite', '--out', out, '--site', 'left-2', '--hours', '0.0000001')).stdout.trim();
   const expired = await enrol(short, 'y');
   expect(expired.stderr).toContain('expired');
   expect(expired.code).toBe(5);
+  expect((await enrol(invite, 'left-1')).code).toBe(0);
+  // The same key may ask again, with the same statement; another may not.
   expect((await enrol(invite, 'left-1')).code).toBe(0);
   const twice = await enrol(invite, 'thief');
   expect(twice.stderr).toContain('has been used');

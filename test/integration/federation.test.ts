@@ -126,3 +126,41 @@ it('without privacy every output says so', async () => {
   expect(readFileSync(join(federation.out, 'report.html'), 'utf8')).toContain('NO PRIVACY');
   expect((await run('audit', join(federation.out, 'ledger.jsonl'))).stdout).toContain('NO PRIVACY');
 });
+
+it('a simulation stopped in the middle goes on with the same command, to a whole report', async () => {
+  const federation = prepare({ rounds: 8 });
+  const words = ['simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out];
+  const stopped = start(...words);
+  await stopped.line((line) => line.startsWith('round 3/8'));
+  stopped.child.kill('SIGINT');
+  const { code, stderr } = await stopped.finished;
+  expect(code).toBe(130);
+  expect(stderr).toContain(`the same command with --out ${federation.out}`);
+  expect(existsSync(join(federation.out, 'ledger.jsonl.lock'))).toBe(false);
+  const other = await run(...words, '--epsilon', '5');
+  expect(other.stderr).toContain('with other options');
+  expect(other.code).toBe(2);
+
+  const again = await run(...words, '--json');
+  expect(again.code).toBe(0);
+  const summary = JSON.parse(again.stdout.trim().split('\n').at(-1) ?? '') as { rounds: number; reason: string };
+  expect(summary).toMatchObject({ rounds: 8, reason: 'completed' });
+  expect((await run('audit', federation.out)).code).toBe(0);
+});
+
+it('a simulation whose reader leaves ends, and its processes with it', async () => {
+  const federation = prepare({ rounds: 400 });
+  const running = start('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out);
+  await running.line((line) => line.startsWith('round 2/400'));
+  running.child.stdout?.destroy();
+  expect((await running.finished).code).toBe(130);
+  expect(existsSync(join(federation.out, 'ledger.jsonl.lock'))).toBe(false);
+});
+
+it('a budget that allows no round ends with 7, and nothing is called a result', async () => {
+  const federation = prepare({ rounds: 4 });
+  const { code, stderr, stdout } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--noise-multiplier', '0.4', '--epsilon', '1');
+  expect(stderr).toContain('nothing was trained');
+  expect(code).toBe(7);
+  expect(stdout).not.toContain('hybrid');
+});

@@ -9,7 +9,7 @@ const mechanism = { protection: 'local-noise' as const, samplingRate: '0.064', n
 /** One of each message that a site sends. */
 export const SITE_MESSAGES: readonly SiteMessage[] = [
   { type: 'hello', version: 1, software: 'test/1', siteKey: key(9), nonce: key(5), signature: signature() },
-  { type: 'enrol', inviteSecret: key(7), site: 'clinic-ä', modality: 'image', disjointFrom: ['clinic-ö'], signature: signature() },
+  { type: 'enrol', inviteSecret: key(7), site: 'clinic-ä', modality: 'image', disjointFrom: ['clinic-ö'], mayOverlap: false, signature: signature() },
   { type: 'ready', site: 'clinic-ä', ledgerLength: 70_000 },
   { type: 'accept', round: 300, roundKey: key(11) },
   { type: 'cosign', size: 300, cosignature: '— antiphon/ab/clinic-ä AAAA' },

@@ -24,7 +24,7 @@ planned.add(planned.plan());
 function requestOf({ signed = {}, sent = {}, signer = identity }: { readonly signed?: Partial<EnrolEntry>; readonly sent?: Partial<Request>; readonly signer?: typeof identity } = {}): Request {
   const statement = signEnrolment(primitives, signer, { type: 'enrol', study: STUDY, site: 'a', modality: 'image', key: toHex(identity.publicKey), invite: id, disjointFrom: ['b'], ...signed });
   const { site, modality, disjointFrom, signature } = statement;
-  return { type: 'enrol', inviteSecret: new Uint8Array(secret), site, modality, disjointFrom, signature: fromHex(signature, 64), ...sent };
+  return { type: 'enrol', inviteSecret: new Uint8Array(secret), site, modality, disjointFrom, mayOverlap: false, signature: fromHex(signature, 64), ...sent };
 }
 
 function decide(request: Request, change: { readonly ledger?: LedgerState; readonly now?: number; readonly invites?: readonly IssuedInvite[] } = {}): EnrolEntry | string {
@@ -71,6 +71,13 @@ describe('an enrolment', () => {
     const ledger = new LedgerBuilder();
     ledger.add(ledger.plan(), ledger.enrolment('a', 'image'));
     expect(decide(requestOf(), { ledger: ledger.state })).toBe('already-enrolled');
+  });
+
+  it('says whether its patients are elsewhere, where the plan counts on it: disjoint, or on purpose not', () => {
+    expect(decide(requestOf({ signed: { disjointFrom: [] } }))).toBe('statement-missing');
+    expect(decide(requestOf({ signed: { disjointFrom: [] }, sent: { mayOverlap: true } }))).toMatchObject({ disjointFrom: [] });
+    const table = [{ id, site: 'c', expiresAt: EXPIRY }];
+    expect(decide(requestOf({ signed: { site: 'c', modality: 'table', disjointFrom: [] } }), { invites: table })).toMatchObject({ site: 'c', disjointFrom: [] });
   });
 
   it.each([

@@ -1,7 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { overrideStudy } from '../../deploy/overrides.ts';
+import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import { encoderShape } from '../../shared/study/encoder-input.ts';
-import { parseStudy } from '../../shared/study/parse.ts';
+import { parseStudy, studyFromUnknown } from '../../shared/study/parse.ts';
+import { scheduleOrder } from '../../shared/study/schedule.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
 import type { Study } from '../../shared/study/schema.ts';
 
@@ -107,4 +110,13 @@ describe('the comparison without privacy', () => {
   it('is refused in a study that has no privacy', () => {
     expect(() => parse((text) => `${text.replace(/privacy: .*/, 'privacy: { protection: none, samplingRate: 0.5 }')}withoutPrivacy: { rounds: 3 }\n`)).toThrow(/withoutPrivacy: the study has no privacy to leave out/);
   });
+});
+
+it('a study keeps the order of its rounds when it travels as canonical JSON, whose keys are sorted', () => {
+  const text = readFileSync(new URL('../../deploy/studies/uci-heart.yaml', import.meta.url), 'utf8');
+  const study = parseStudy(text, 'uci-heart.yaml');
+  const received = studyFromUnknown(JSON.parse(canonicalJson(study)));
+  expect(scheduleOrder(study).slice(0, 4)).toEqual(['history', 'resting', 'exercise', 'imaging']);
+  expect(scheduleOrder(received)).toEqual(scheduleOrder(study));
+  expect(canonicalJson(received)).toBe(canonicalJson(study));
 });
