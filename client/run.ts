@@ -42,6 +42,8 @@ export interface SiteContext {
   /** Hex. */
   readonly studyHash: string;
   readonly study: Study;
+  /** Hex. */
+  readonly coordinatorKey: string;
 }
 
 /** One offered round on its way through the site. */
@@ -62,22 +64,32 @@ interface Work {
 export async function runSite(context: SiteContext, ports: SitePorts): Promise<void> {
   let end: () => void = () => undefined;
   let fail: (error: unknown) => void = () => undefined;
+  let work: Work | undefined;
+  // What ends the site ends everything: no event queued behind it is handled, nothing that trains meanwhile is released.
+  let isOver = false;
   const over = new Promise<void>((resolve, reject) => {
-    end = resolve;
-    fail = reject;
+    end = () => {
+      isOver = true;
+      work = undefined;
+      resolve();
+    };
+    fail = (error) => {
+      isOver = true;
+      work = undefined;
+      reject(error instanceof Error ? error : new AntiphonError('internal', String(error)));
+    };
   });
   // The plan of an earlier process is judged like a new one: it may be the one that this site stopped at.
   const kept = ports.ledger.state().plan;
-  const keptProblem = kept === undefined ? undefined : checkPlan(kept, context.study);
+  const keptProblem = kept === undefined ? undefined : checkPlan(kept, context);
   if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
-  let work: Work | undefined;
 
   // 1. Connect; after every (re)connection say how far this site's ledger goes. The coordinator offers what is open.
   let queue: Promise<void> = Promise.resolve();
   const connection = ports.connect((event) => {
-    queue = queue.then(() => handle(event)).catch(fail);
+    queue = queue.then(() => (isOver ? undefined : handle(event))).catch(fail);
   });
 
   const handle = async (event: ConnectionEvent): Promise<void> => {
@@ -146,7 +158,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const first = ports.ledger.state().plan === undefined;
     const problem = await ports.ledger.extend(from, lines);
     const { plan } = ports.ledger.state();
-    const planProblem = first && plan !== undefined ? checkPlan(plan, context.study) : undefined;
+    const planProblem = first && plan !== undefined ? checkPlan(plan, context) : undefined;
     if (problem === undefined && planProblem === undefined) {
       // What it has seen it will never see denied: its word on the head, as a witness.
       if (isBelievable(ports.ledger)) connection.send({ type: 'cosign', ...cosignLastHead(ports.ledger, { primitives: ports.primitives, identity: context.identity, site: context.site, now: ports.now() }) });
@@ -165,7 +177,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const log = await ports.vault.entries();
     // Released before, and what was staged is gone: never a second release, and no refund either.
     if (log.some((entry) => entry.type === 'release' && entry.reserve === reserveHash && entry.site === context.site)) return void connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
-    const problem = judgeOffer(offer, { site: context.site, ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
+    const problem = judgeOffer(offer, { site: context.site, key: toHex(context.identity.publicKey), ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
     const inbox = createInbox(offer.totalBytes);
     const reason = problem ?? (isFailure(inbox) ? inbox : undefined);
     if (reason !== undefined || isFailure(inbox)) {
@@ -251,6 +263,11 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     await ports.vault.append({ type: 'release', ...logged(reserve, reserveHash), update: receipt.update });
     const finished: StagedUpdate = { roundKey: new Uint8Array(roundKeys.publicKey), totalBytes, receipt, chunks };
     await ports.stage.save(finished);
+    if (work !== current) {
+      // The round ended while this was written: nobody waits for it, and another round may have begun. Where the site itself ended, the bytes wait for its next start.
+      if (!isOver) await ports.stage.clear();
+      return;
+    }
     staged = finished;
     work = undefined;
     ports.emit({ type: 'released', round: reserve.round, detail: reserve.mechanism.protection === 'none' ? 'update staged, NOT noised: the study runs without privacy' : 'noised update staged' });

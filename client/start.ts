@@ -52,7 +52,7 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
     if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
     const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;
     await runSite(
-      { site: settings.site, identity, studyHash: settings.study, study },
+      { site: settings.site, identity, studyHash: settings.study, study, coordinatorKey: settings.coordinatorKey },
       {
         primitives,
         ledger: await openLedgerCopy(files.ledger, primitives),

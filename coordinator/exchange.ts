@@ -140,7 +140,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
         pump(site);
         return;
       case 'refuse': {
-        const problem = judgeRefusal(message.refusal, site);
+        const problem = uploads.has(site) ? failure('out-of-order', 'a refusal came after the receipt: nothing is refunded after a release') : judgeRefusal(message.refusal, site);
         if (problem !== undefined) refuseMessage(site, problem);
         else state = moveMember(state, site, { type: 'refused', refusal: message.refusal });
         return;
@@ -170,6 +170,11 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
 
   const announce = (site: string, message: Extract<SiteMessage, { type: 'update' }>): void => {
     const { receipt, totalBytes, roundKey } = message;
+    if (receipt.round !== order.round) {
+      // It may have been under way when its round ended: no word on this one.
+      refuseMessage(site, failure('wrong-round', `expected a receipt of round ${order.round}, found one of round ${receipt.round}`));
+      return;
+    }
     const problem = judgeReceipt(receipt, site) ?? (totalBytes === plaintext.length ? undefined : failure('wrong-length', `expected an update of ${plaintext.length} bytes, found ${totalBytes}`));
     if (problem !== undefined) {
       reject(site, problem);
@@ -181,7 +186,11 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       return;
     }
     let upload = uploads.get(site);
-    if (upload?.receipt.update !== receipt.update) {
+    if (upload !== undefined && upload.receipt.update !== receipt.update) {
+      reject(site, failure('hash-mismatch', 'a second receipt names another update than the first: there is one release for a reserve'));
+      return;
+    }
+    if (upload === undefined) {
       const inbox = createInbox(totalBytes);
       if (isFailure(inbox)) {
         reject(site, inbox);
@@ -197,7 +206,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
   const judgeReceipt = (receipt: ReceiptEntry, site: string): Failure | undefined => {
     if (receipt.site !== site) return failure('wrong-site', `the receipt speaks for "${receipt.site}"`);
     if (receipt.study !== order.study) return failure('wrong-study', 'the receipt belongs to another study');
-    if (receipt.round !== order.round || receipt.reserve !== order.reserve) return failure('wrong-round', 'the receipt belongs to another round');
+    if (receipt.reserve !== order.reserve) return failure('wrong-round', 'the receipt belongs to another reserve');
     if (!sameMechanism(receipt.mechanism, order.mechanism)) return failure('malformed', 'the receipt names another mechanism than the reserve');
     return verifyReceipt(primitives, receipt, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the receipt is not signed by the enrolled key');
   };

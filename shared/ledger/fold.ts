@@ -138,6 +138,7 @@ function foldEnrol(state: LedgerState, plan: PlanEntry, entry: EnrolEntry, primi
 function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, { hash, recomputePld }: { readonly hash: string; readonly recomputePld: boolean }): LedgerState | LedgerProblem {
   if (state.open !== undefined) return ledgerProblem('round-open', `expected the end of round ${state.open.reserve.round}, found another RESERVE`);
   if (entry.round !== state.lastRound + 1) return ledgerProblem('wrong-round', `expected round ${state.lastRound + 1}, found ${entry.round}`);
+  if (entry.round > plan.rounds) return ledgerProblem('wrong-round', `the plan has ${plan.rounds} rounds, found round ${entry.round}`);
   const modality = modalityOfRound(plan.order, entry.round);
   if (entry.modality !== modality) return ledgerProblem('wrong-modality', `the schedule gives round ${entry.round} to ${modality}, found ${entry.modality}`);
   const outsider = entry.sites.find((site, i) => state.sites.get(site)?.modality !== modality || entry.sites.indexOf(site) !== i);

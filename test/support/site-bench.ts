@@ -5,6 +5,7 @@ import type { Limits, SpendEntry } from '../../client/limits.ts';
 import { runSite, type SiteEvent } from '../../client/run.ts';
 import type { StagedUpdate } from '../../client/staging.ts';
 import type { Identity } from '../../shared/crypto/keys.ts';
+import { toHex } from '../../shared/bytes.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import type { Chunk, CoordinatorMessage, SiteMessage } from '../../shared/protocol/messages.ts';
@@ -45,6 +46,8 @@ export interface SiteBench {
 
 export interface BenchInput {
   readonly identity: Identity;
+  /** That the site was enrolled with. */
+  readonly coordinatorKey: Uint8Array;
   readonly disk: SiteDisk;
   readonly study?: Study;
   readonly train?: (weights: Float32Array) => Promise<Float32Array> | Float32Array;
@@ -52,8 +55,8 @@ export interface BenchInput {
   readonly hold?: (call: string) => Promise<void> | undefined;
 }
 
-/** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, so that a missing await shows. */
-export async function startBench({ identity, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
+/** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, the vault four, so that a missing await shows. */
+export async function startBench({ identity, coordinatorKey, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
   const calls: string[] = [];
   const sent: SiteMessage[] = [];
   const chunks: Chunk[] = [];
@@ -63,9 +66,9 @@ export async function startBench({ identity, disk, study = ledgerStudy(), train 
     calls.push(call);
     for (const watch of [...watchers]) watch();
   };
-  const call = async <T>(name: string, act: () => T | Promise<T>): Promise<T> => {
+  const call = async <T>(name: string, act: () => T | Promise<T>, turns = 1): Promise<T> => {
     note(name);
-    await turn();
+    for (let i = 0; i < turns; i += 1) await turn();
     await hold?.(name);
     const result = await act();
     note(`${name} done`);
@@ -90,7 +93,7 @@ export async function startBench({ identity, disk, study = ledgerStudy(), train 
     },
   };
   const end = runSite(
-    { site: 'a', identity, studyHash: STUDY, study },
+    { site: 'a', identity, studyHash: STUDY, study, coordinatorKey: toHex(coordinatorKey) },
     {
       primitives,
       ledger: await openLedgerCopy(disk.ledger, primitives),
@@ -103,7 +106,7 @@ export async function startBench({ identity, disk, study = ledgerStudy(), train 
       vault: {
         limits: () => Promise.resolve(disk.limits),
         entries: () => Promise.resolve([...disk.log]),
-        append: (entry) => call(entry.type, () => void disk.log.push(entry)),
+        append: (entry) => call(entry.type, () => void disk.log.push(entry), 4),
       },
       now: () => NOW,
       connect: (listen) => {

@@ -16,6 +16,7 @@ export interface Lead {
   readonly builder: LedgerBuilder;
   /** Key of site `a`. */
   readonly identity: Identity;
+  readonly coordinatorKey: Uint8Array;
   /** Reserves the next round of image for these weights. */
   readonly reserve: (weights: Float32Array, cohort?: string[]) => void;
   readonly ledger: (from?: number) => CoordinatorMessage;
@@ -35,6 +36,7 @@ export function createLead(builder = begunLedger()): Lead {
   return {
     builder,
     identity,
+    coordinatorKey: builder.coordinator.publicKey,
     reserve: (weights, cohort = ['a', 'b']) => {
       const plain = floatsToBytes(weights);
       builder.add({ ...builder.reserve('image', cohort), modelIn: toHex(primitives.sha256(plain)) });

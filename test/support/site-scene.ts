@@ -20,7 +20,7 @@ export async function scene(change: Partial<BenchInput> & { readonly cohort?: st
   const lead = createLead();
   lead.reserve(WEIGHTS, cohort);
   const disk = input.disk ?? freshDisk();
-  const site = await startBench({ identity: lead.identity, disk, train: double, ...input });
+  const site = await startBench({ ...lead, disk, train: double, ...input });
   site.deliver({ type: 'open' });
   return { lead, disk, site };
 }

@@ -17,7 +17,7 @@ export async function runUntrainedSite(home: string, train: (input: { readonly w
   const { identity, settings, study } = await openHome(home);
   const files = siteFiles(home);
   await runSite(
-    { site: settings.site, identity, studyHash: settings.study, study: studyFromUnknown(JSON.parse(study)) },
+    { site: settings.site, identity, studyHash: settings.study, study: studyFromUnknown(JSON.parse(study)), coordinatorKey: settings.coordinatorKey },
     {
       primitives,
       ledger: await openLedgerCopy(files.ledger, primitives),

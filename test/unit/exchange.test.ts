@@ -105,6 +105,15 @@ describe('a receipt', () => {
     expect(await verdict(scene)).toEqual(['b', 'c']);
   });
 
+  it('of an earlier round, which was under way when that round ended, costs the site nothing in this one', async () => {
+    const scene = exchangeScene();
+    const [a, b, c] = scene.members;
+    a.announce(a.seal(OTHER, { round: 6, reserve: '5b'.repeat(32) }));
+    expect(a.failures()).toEqual(['wrong-round']);
+    for (const member of [a, b, c]) member.deliver(UPDATE);
+    expect(await verdict(scene)).toEqual(['a', 'b', 'c']);
+  });
+
   it('that the enrolled key has not signed is refused, whoever else signed it or whatever was changed after', async () => {
     const scene = exchangeScene();
     const [a, b, c] = scene.members;
@@ -158,6 +167,25 @@ describe('a refusal', () => {
     c.refuse();
     expect(await verdict(scene)).toEqual(['b']);
     expect((await scene.outcome).refusals.map(({ site }) => site)).toEqual(['a', 'c']);
+  });
+
+  it('after a receipt, or a receipt other than the first, refunds and replaces nothing: one release was signed for', async () => {
+    const scene = exchangeScene();
+    const [a, b, c] = scene.members;
+    const first = a.seal(UPDATE);
+    a.announce(first);
+    a.refuse();
+    expect(a.failures()).toEqual(['out-of-order']);
+    a.announce(first);
+    a.upload(first);
+    const kept = b.seal(UPDATE);
+    b.announce(kept);
+    b.announce(b.seal(OTHER));
+    expect(b.failures()).toEqual(['hash-mismatch']);
+    b.upload(kept);
+    c.deliver(UPDATE);
+    expect(await verdict(scene)).toEqual(['a', 'c']);
+    expect((await scene.outcome).refusals).toEqual([]);
   });
 
   it('is not the same as a failure, after which the site’s part stays spent', async () => {

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { checkPlan, judgeOffer } from '../../client/guard.ts';
 import type { Limits, SpendEntry } from '../../client/limits.ts';
-import { fromHex } from '../../shared/bytes.ts';
+import { fromHex, toHex } from '../../shared/bytes.ts';
 import { generateIdentity } from '../../shared/crypto/keys.ts';
 import type { LedgerMechanism, PlanEntry } from '../../shared/ledger/entry.ts';
 import type { LedgerState } from '../../shared/ledger/fold.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import type { Study } from '../../shared/study/schema.ts';
-import { MECHANISM } from '../support/ledger-builder.ts';
+import { MECHANISM, STUDY } from '../support/ledger-builder.ts';
 import { begunLedger, ledgerStudy, planOf } from '../support/ledger-study.ts';
 
 const KEY = generateIdentity(primitives).publicKey;
@@ -21,7 +21,8 @@ function withModality(name: 'image' | 'table', change: Partial<PlanEntry['modali
 function withMechanism(name: 'image' | 'table', change: Partial<Noisy>): PlanEntry {
   return withModality(name, { mechanism: { ...(MECHANISM as Noisy), ...change } });
 }
-const problemOf = (of: PlanEntry, at: Study = study): string => checkPlan(of, at)?.message ?? 'accepted';
+const enrolled = { studyHash: STUDY, coordinatorKey: toHex(KEY) };
+const problemOf = (of: PlanEntry, at: Study = study): string => checkPlan(of, { ...enrolled, study: at })?.message ?? 'accepted';
 
 describe('the plan of a ledger', () => {
   it('is accepted as the study says it, and with more noise or a smaller budget', () => {
@@ -53,13 +54,15 @@ describe('the plan of a ledger', () => {
     ['a larger delta', { ...plan, budget: { ...plan.budget, delta: '0.0001' } }, /accountant or delta/],
     ['a smaller delta', { ...plan, budget: { ...plan.budget, delta: '0.000001' } }, /accountant or delta/],
     ['another accountant', { ...plan, accountant: { ...plan.accountant, binding: 'rdp' } }, /accountant or delta/],
+    ['another study', { ...plan, study: '77'.repeat(32) }, /the study or the key/],
+    ['another coordinator', { ...plan, coordinatorKey: '77'.repeat(32) }, /the study or the key/],
     ['a site missing', { ...plan, sites: plan.sites.slice(1) }, /the sites/],
     ['a site more', { ...plan, sites: [...plan.sites, { name: 'd', modality: 'table', patients: 70 }] }, /the sites/],
     ['another cap of patients', { ...plan, sites: plan.sites.map((site) => ({ ...site, patients: site.patients - 1 })) }, /the sites/],
     ['a site of another modality', { ...plan, sites: plan.sites.map((site) => ({ ...site, modality: 'table' })) }, /the sites/],
   ])('is refused with %s', (_title, weaker, why) => {
     expect(problemOf(weaker)).toMatch(why);
-    expect(checkPlan(weaker, study)?.code).toBe('ledger-invalid');
+    expect(checkPlan(weaker, { ...enrolled, study })?.code).toBe('ledger-invalid');
   });
 
   it('of a study that gives a budget and no noise has noise enough for every planned round', () => {
@@ -73,6 +76,17 @@ describe('the plan of a ledger', () => {
     expect(noise('1.7')).toMatch(/its noise gives epsilon \d.* for all planned rounds, the budget is 3/);
     expect(noise('1.7', '9')).toMatch(/a budget of 9 instead of 3/);
     expect(noise('2', '2.6')).toMatch(/its noise gives epsilon/);
+  });
+
+  it('of a study that gives its noise and no budget has the budget that the planned rounds spend, and no larger one', () => {
+    const spending = ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', 'noiseMultiplier: 1.7');
+    const own = planOf(spending, KEY);
+    expect(Number(own.budget.epsilon)).toBeCloseTo(3.4, 1);
+    const withBudget = (epsilon: number): string => problemOf({ ...own, budget: { ...own.budget, epsilon: String(epsilon) } }, spending);
+    expect(withBudget(Number(own.budget.epsilon))).toBe('accepted');
+    expect(withBudget(3)).toBe('accepted');
+    expect(withBudget(Number(own.budget.epsilon) + 0.01)).toMatch(/a budget of 3\.4\d* instead of 3\.\d+/);
+    expect(withBudget(1000)).toMatch(/a budget of 1000 instead of/);
   });
 
   it('without privacy is accepted from a study without privacy alone', () => {
@@ -94,10 +108,11 @@ describe('an offer', () => {
   builder.add(builder.reserve('image', ['a', 'b']));
   const { state } = builder;
   const reserve = state.open?.hash ?? '';
-  const judge = (change: { round?: number; reserve?: string; site?: string; ledger?: LedgerState; limits?: Limits; log?: readonly SpendEntry[]; now?: number } = {}): string => {
-    const { site = 'a', ledger = state, limits = {}, log = [], now = Date.parse('2026-03-04T05:06:07.000Z') } = change;
+  const keyOf = (name: string): string => toHex(builder.sites.get(name)?.publicKey ?? new Uint8Array(32));
+  const judge = (change: { key?: string; round?: number; reserve?: string; site?: string; ledger?: LedgerState; limits?: Limits; log?: readonly SpendEntry[]; now?: number } = {}): string => {
+    const { site = 'a', key = keyOf(site), ledger = state, limits = {}, log = [], now = Date.parse('2026-03-04T05:06:07.000Z') } = change;
     const offer = { type: 'offer', round: change.round ?? 3, reserve: fromHex(change.reserve ?? reserve, 32), roundKey: new Uint8Array(32), totalBytes: 8, deadlineMs: 1000 } as const;
-    return judgeOffer(offer, { site, ledger, limits, log, now })?.code ?? 'accepted';
+    return judgeOffer(offer, { site, key, ledger, limits, log, now })?.code ?? 'accepted';
   };
   const spent = (time: string, delta = '0.00001'): SpendEntry => ({ type: 'spend', study: 'ab'.repeat(32), site: 'a', round: 1, reserve: '12'.repeat(32), time, modality: 'image', mechanism: MECHANISM, delta });
 
@@ -113,6 +128,11 @@ describe('an offer', () => {
     expect(judge({ ledger: between })).toBe('ledger-invalid');
   });
 
+  it('on a ledger that has enrolled another key under the site’s name is refused', () => {
+    expect(judge({ key: toHex(KEY) })).toBe('wrong-key');
+    expect(judge({ key: keyOf('b') })).toBe('wrong-key');
+  });
+
   it('to a site that the reserve does not name is refused', () => {
     expect(judge({ site: 'c' })).toBe('wrong-site');
     expect(judge({ site: 'd' })).toBe('wrong-site');
@@ -123,7 +143,7 @@ describe('an offer', () => {
     tail.push(tail.reserve('image', ['a', 'b']));
     expect(judge({ round: 1, reserve: tail.state.open?.hash ?? '', ledger: tail.state })).toBe('ledger-invalid');
     tail.push(tail.head());
-    expect(judge({ round: 1, reserve: tail.state.open?.hash ?? '', ledger: tail.state })).toBe('accepted');
+    expect(judge({ round: 1, reserve: tail.state.open?.hash ?? '', ledger: tail.state, key: toHex(tail.sites.get('a')!.publicKey) })).toBe('accepted');
   });
 
   it('beyond the limits of the data set is refused: the log, the clock and the delta of the study all count', () => {

@@ -1,10 +1,14 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { StudyEvent } from '../../coordinator/events.ts';
 import { renderReport } from '../../coordinator/report/report.ts';
+import { auditCommand } from '../../deploy/audit/command.ts';
 import { renderAuditPage } from '../../deploy/audit/html.ts';
 import { auditError, auditLedger, type AuditReport } from '../../deploy/audit/run.ts';
 import type { LineSource } from '../../deploy/audit/source.ts';
 import { LedgerBuilder } from '../support/ledger-builder.ts';
+import { temporaryFolder } from '../support/processes.ts';
 
 /** Each breaks out of one place of a page: an element, an attribute in either quotes, a script, a comment. */
 const HOSTILE = ['<img src=x onerror=alert(1)>', '"onmouseover="alert(2)', "'onmouseover='alert(3)", '</script><script>alert(4)</script>', '<!--<script>', 'a & b &lt;c&gt;'];
@@ -88,5 +92,22 @@ describe('the exit code of an audit', () => {
     const poor = new LedgerBuilder();
     poor.add(poor.plan('0.2'), poor.enrolment('a', 'image'));
     expect(await codeOf([...poor.lines, poor.write(poor.reserve('image', ['a'])).text])).toBe(20);
+  });
+
+  it('is what the command leaves to the process', async () => {
+    const { lines } = LedgerBuilder.example();
+    const before = process.exitCode;
+    const run = async (text: readonly string[]): Promise<unknown> => {
+      const path = join(temporaryFolder(), 'ledger.jsonl');
+      writeFileSync(path, text.map((line) => `${line}\n`).join(''));
+      const written: string[] = [];
+      await auditCommand({ color: false, write: (part) => written.push(part) }).parseAsync(['--json', path], { from: 'user' });
+      const { exitCode } = process;
+      process.exitCode = before;
+      expect(JSON.parse(written.join(''))).toMatchObject({ verdict: exitCode === 0 ? 'verified' : 'tampered' });
+      return exitCode;
+    };
+    expect(await run(lines)).toBe(0);
+    expect(await run([...lines.slice(0, 3), ...lines.slice(4)])).toBe(21);
   });
 });

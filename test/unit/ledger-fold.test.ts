@@ -115,6 +115,17 @@ it('a refusal refunds the one reserve that it names: signed for another round, r
   expect(codeOf(builder, commitWith([{ ...signed({}), signature: signed({}, 'a').signature }]))).toBe('bad-site-signature');
 });
 
+it('no round is reserved beyond those of the plan, even where refunds have left some of the budget', () => {
+  const builder = new LedgerBuilder();
+  builder.add(builder.plan('9', { rounds: 3 }), builder.enrolment('a', 'image'), builder.enrolment('c', 'table'));
+  for (const [modality, site] of [['image', 'a'], ['table', 'c'], ['image', 'a']] as const) {
+    builder.add(builder.reserve(modality, [site]));
+    builder.add(builder.outcome('abort', [], [site]));
+  }
+  expect(builder.state.spent.pld).toBe('0');
+  expect(codeOf(builder, builder.reserve('table', ['c']))).toBe('wrong-round');
+});
+
 it('an unanswered reserve stays spent; only a signed refusal refunds it', () => {
   const spend = (refused: string[]): number => {
     const builder = enrolled();

@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { AntiphonError } from '../../shared/errors.ts';
 import { startBench, type SiteDisk } from '../support/site-bench.ts';
 import { dispatch, double, fetchUpdate, last, scene, WEIGHTS, type Scene } from '../support/site-scene.ts';
+
+// A site that waits for something that never comes should not wait for long.
+vi.setConfig({ testTimeout: 20_000 });
 
 const types = (disk: SiteDisk): string[] => disk.log.map(({ type }) => type);
 
@@ -16,7 +19,7 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
 
 /** The same site after its process ended: what is on its disk, and nothing else. */
 async function restart({ lead, disk }: Scene): Promise<Scene> {
-  const site = await startBench({ identity: lead.identity, disk, train: () => Promise.reject(new Error('trained anew')) });
+  const site = await startBench({ ...lead, disk, train: () => Promise.reject(new Error('trained anew')) });
   site.deliver({ type: 'open' });
   site.receive(lead.ledger(lead.builder.lines.length - 1), lead.offer());
   return { lead, disk, site };
@@ -83,6 +86,19 @@ describe('an update that was released', () => {
 });
 
 describe('a round that ended', () => {
+  it('because the site did, while it trained, leaves no release either', async () => {
+    const trained = gate();
+    const { lead, disk, site } = await scene({ train: async (weights) => trained.opened.then(() => double(weights)) });
+    await dispatch({ lead, disk, site });
+    await site.until('train');
+    site.receive({ type: 'ledger', from: 0, lines: ['hello'] });
+    expect(await site.end).toBe('ledger-tampered');
+    trained.open();
+    await site.settled();
+    expect(types(disk)).toEqual(['spend']);
+    expect(disk.staged).toBeUndefined();
+  });
+
   it('while the site trained leaves no release, no staged update and no message', async () => {
     const trained = gate();
     const { lead, disk, site } = await scene({ train: async (weights) => trained.opened.then(() => double(weights)) });
@@ -97,6 +113,30 @@ describe('a round that ended', () => {
     expect(disk.staged).toBeUndefined();
     expect(site.calls).not.toContain('stage');
     expect(site.calls).not.toContain('send update');
+  });
+
+  it.each(['release', 'stage'])('while its update was being recorded (%s) is not announced any more, and the next round is trained', async (slow) => {
+    const recorded = gate();
+    let holding = true;
+    const { lead, disk, site } = await scene({ hold: (call) => (call === slow && holding ? recorded.opened : undefined) });
+    await dispatch({ lead, disk, site });
+    await site.until(slow);
+    holding = false;
+    lead.builder.add(lead.builder.outcome('abort', [], []), lead.builder.reserve('table', ['c']));
+    lead.builder.add(lead.builder.outcome('abort', [], []));
+    const from = lead.builder.lines.length - 6;
+    lead.reserve(WEIGHTS);
+    site.receive({ type: 'round-ended', round: 1, outcome: 'aborted' }, lead.ledger(from), lead.offer());
+    await site.until('send accept', 2);
+    recorded.open();
+    await site.until(`${slow} done`);
+    await site.settled();
+    expect(site.calls).not.toContain('send update');
+    expect(disk.staged).toBeUndefined();
+    site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk }) as const));
+    await site.until('send update');
+    expect((await fetchUpdate({ lead, site })).receipt.round).toBe(3);
+    expect(disk.log.map(({ type, round }) => `${type} ${round}`).sort()).toEqual(['release 1', 'release 3', 'spend 1', 'spend 3']);
   });
 
   it('while the site received weights is not trained for', async () => {

@@ -1,13 +1,17 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createWitnesses } from '../../coordinator/witnesses.ts';
 import { toHex } from '../../shared/bytes.ts';
 import { verifyReceipt, verifyRefusal } from '../../shared/ledger/statements.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { begunLedger } from '../support/ledger-study.ts';
 import { MECHANISM } from '../support/ledger-builder.ts';
 import { freshDisk, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
 import { createLead, type Lead } from '../support/site-lead.ts';
 import { dispatch, double, fetchUpdate, last, scene, WEIGHTS } from '../support/site-scene.ts';
+
+// A site that waits for something that never comes should not wait for long.
+vi.setConfig({ testTimeout: 20_000 });
 
 const types = (disk: SiteDisk): string[] => disk.log.map(({ type }) => type);
 
@@ -121,7 +125,7 @@ describe('a site and the ledger', () => {
     const other = begunLedger();
     first.site.receive({ type: 'ledger', from: 0, lines: other.lines });
     expect(await first.site.end).toBe('ledger-tampered');
-    const again = await startBench({ identity: first.lead.identity, disk: first.disk });
+    const again = await startBench({ ...first.lead, disk: first.disk });
     again.deliver({ type: 'open' });
     await again.until('send ready');
     expect(last(again, 'ready').ledgerLength).toBe(first.lead.builder.lines.length);
@@ -133,18 +137,36 @@ describe('a site and the ledger', () => {
     const lead = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
     lead.reserve(WEIGHTS);
     const disk = freshDisk();
-    const site = await startBench({ identity: lead.identity, disk });
+    const site = await startBench({ ...lead, disk });
     site.deliver({ type: 'open' });
     site.receive(lead.ledger());
     expect(await site.end).toBe('ledger-tampered');
     expect(last(site, 'failure')).toMatchObject({ code: 'ledger-invalid', fatal: true });
     expect(site.calls).not.toContain('send cosign');
-    const again = await startBench({ identity: lead.identity, disk });
+    const again = await startBench({ ...lead, disk });
     again.deliver({ type: 'open' });
     again.receive(lead.ledger(lead.builder.lines.length - 1), lead.offer());
     await again.settled();
     expect(await again.end).toBe('ledger-tampered');
     expect(again.sent).toEqual([]);
     expect(types(disk)).toEqual([]);
+  });
+
+  it('does nothing more once it has stopped, whatever stands in the queue behind the line that stopped it', async () => {
+    const weaker = createLead(begunLedger((plan) => ({ ...plan, budget: { ...plan.budget, epsilon: '3.5' } })));
+    weaker.reserve(WEIGHTS);
+    const forger = createLead();
+    forger.reserve(WEIGHTS);
+    const cases: readonly (readonly [Lead, CoordinatorMessage])[] = [[weaker, weaker.ledger()], [forger, { type: 'ledger', from: 0, lines: [...forger.builder.lines, 'hello'] }]];
+    for (const [lead, ledger] of cases) {
+      const disk = freshDisk();
+      const site = await startBench({ ...lead, disk });
+      site.deliver({ type: 'open' });
+      site.receive(ledger, lead.offer(), lead.ledger(lead.builder.lines.length - 1), lead.offer());
+      expect(await site.end).toBe('ledger-tampered');
+      await site.settled();
+      expect(types(disk)).toEqual([]);
+      expect(site.sent.map(({ type }) => type)).toEqual(['ready', 'failure']);
+    }
   });
 });
