@@ -70,9 +70,11 @@ it('for people: a table, an answer to each question, the assumptions', async () 
 it('of a study file, with overrides, and its plots in both forms', async () => {
   const folder = temporaryFolder();
   const plain = JSON.parse((await run('plan', '--study', study('synthetic'), '--json')).stdout) as Answer;
+  // The budget that the file itself gives is used up, to 0.4 %, and never passed.
+  const budget = Number(/^ *epsilon: (\S+)/m.exec(readFileSync(study('synthetic'), 'utf8'))?.[1]);
   expect(plain.rounds).toBe(30);
-  expect(plain.epsilon.pld).toBeLessThanOrEqual(8);
-  expect(plain.epsilon.pld).toBeGreaterThan(7.99);
+  expect(plain.epsilon.pld).toBeLessThanOrEqual(budget);
+  expect(plain.epsilon.pld).toBeGreaterThan(budget * 0.996);
   expect(plain.afterRound.slice(0, 4).map(({ modality }) => modality)).toEqual(['image', 'sound', 'table', 'image']);
   const page = join(folder, 'plan.html');
   const changed = await run('plan', '--study', study('synthetic'), '--rounds', '12', '--noise-multiplier', '2', '--delta', '1e-5', '--out', page);

@@ -101,7 +101,8 @@ describe('the exit code of an audit', () => {
       const path = join(temporaryFolder(), 'ledger.jsonl');
       writeFileSync(path, text.map((line) => `${line}\n`).join(''));
       const written: string[] = [];
-      await auditCommand({ color: false, write: (part) => written.push(part) }).parseAsync(['--json', path], { from: 'user' });
+      const parts = { syntheticStudy: 'not read here', color: false, signal: AbortSignal.abort(), write: (part: string) => written.push(part), note: () => expect.unreachable('nothing is said beside the report') };
+      await auditCommand(parts).parseAsync(['--json', path], { from: 'user' });
       const { exitCode } = process;
       process.exitCode = before;
       expect(JSON.parse(written.join(''))).toMatchObject({ verdict: exitCode === 0 ? 'verified' : 'tampered' });
