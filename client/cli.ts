@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import { countOption, positiveOption } from '../shared/options.ts';
 import { AntiphonError } from '../shared/errors.ts';
-import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import { enrolSite } from './enrol.ts';

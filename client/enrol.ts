@@ -3,7 +3,7 @@ import { fromHex, toHex, utf8 } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { signEnrolment } from '../shared/ledger/statements.ts';
-import type { BackendChoice } from '../shared/platform/backend.ts';
+import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import type { SiteMessage } from '../shared/protocol/messages.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fromHex } from '../shared/bytes.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
-import type { BackendChoice } from '../shared/platform/backend.ts';
+import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import { connect } from './connection.ts';

@@ -1,4 +1,4 @@
-import type { BackendChoice } from '../shared/platform/backend.ts';
+import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import type { RoundMechanism } from '../shared/study/resolve.ts';
 
 /** What passes between a site's process and its trainer (a worker thread, or a child process for native backends). */

@@ -2,8 +2,7 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
-import type { BackendChoice } from '../shared/platform/backend.ts';
-import { nativeBackendInstalled } from '../shared/platform/backend.ts';
+import { nativeBackendInstalled, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import type { RoundMechanism } from '../shared/study/resolve.ts';
 import type { TrainerAnswer, TrainerRequest } from './train-job.ts';
 

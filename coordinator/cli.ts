@@ -2,11 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { AntiphonError } from '../shared/errors.ts';
-import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import { parseStudy } from '../shared/study/parse.ts';
 import type { EventSink } from './events.ts';
 import { issueInvite } from './invite.ts';
-import { startCoordinator } from './start.ts';
 import { runFiles } from './store/run-folder.ts';
 
 export interface CoordinatorCliParts {
@@ -50,6 +49,8 @@ export function coordinatorCommand({ createDisplay, signal, write }: Coordinator
       }
       const port = Number(options.port);
       if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new AntiphonError('usage', `expected a port from 0 to 65535, found "${options.port}"`);
+      // Loaded here: the other commands need no compute library.
+      const { startCoordinator } = await import('./start.ts');
       const display = options.events === true ? undefined : createDisplay();
       try {
         const end = await startCoordinator({

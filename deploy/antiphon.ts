@@ -8,7 +8,7 @@ import { siteCommand } from '../client/cli.ts';
 import { coordinatorCommand } from '../coordinator/cli.ts';
 import { AntiphonError, EXIT_CODES } from '../shared/errors.ts';
 import { makeFolder } from '../shared/platform/folder.ts';
-import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import { countOption, numberOption, positiveOption } from '../shared/options.ts';
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';

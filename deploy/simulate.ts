@@ -12,7 +12,7 @@ import { issueInvite } from '../coordinator/invite.ts';
 import { readAddress, runFiles } from '../coordinator/store/run-folder.ts';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
-import type { BackendChoice } from '../shared/platform/backend.ts';
+import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { makeFolder } from '../shared/platform/folder.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';

@@ -31,8 +31,13 @@ export function fromHex(text: string, length?: number): Uint8Array<ArrayBuffer> 
     throw new AntiphonError('protocol-violation', `expected ${length ?? 'some'} bytes of lower-case hexadecimal, found ${JSON.stringify(text.slice(0, 80))}`);
   }
   const bytes = new Uint8Array(text.length / 2);
-  for (let i = 0; i < bytes.length; i += 1) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16);
+  for (let i = 0; i < bytes.length; i += 1) bytes[i] = 16 * hexValue(text.charCodeAt(2 * i)) + hexValue(text.charCodeAt(2 * i + 1));
   return bytes;
+}
+
+/** Of the character code of 0-9 or a-f. */
+function hexValue(code: number): number {
+  return code < 58 ? code - 48 : code - 87;
 }
 
 export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {

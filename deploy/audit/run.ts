@@ -122,7 +122,7 @@ async function verifyAll(source: LineSource, { watcher, eachLine }: { readonly w
   const deferred = deferSignatures(nodePrimitives);
   const verifier = createVerifier({ primitives: deferred.primitives, watcher });
   const complete = await pass(source, verifier, async (text, line) => {
-    await deferred.reading(line);
+    deferred.reading(line);
     await eachLine(text);
   });
   const { badLine, count } = await deferred.settled();

@@ -1,22 +1,6 @@
-import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Option, type Command } from 'commander';
-import { checkSeparation } from '../../shared/data/evaluation-set.ts';
-import { networksOf } from '../../coordinator/model-state.ts';
 import { AntiphonError } from '../../shared/errors.ts';
-import { proveBackend } from '../../shared/model/self-check.ts';
-import { BACKEND_CHOICES, openBackend, type BackendChoice } from '../../shared/platform/backend.ts';
-import { openDataFolder } from '../../shared/platform/data-files.ts';
-import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
-import { parseStudy } from '../../shared/study/parse.ts';
-import { resolveStudy } from '../../shared/study/resolve.ts';
-import { empiricalExitCode, empiricalJson, formatEmpirical } from './empirical-report.ts';
-import { auditEmpirically } from './empirical.ts';
-import { formatMembership, membershipJson } from './membership-report.ts';
-import { attackRun } from './membership.ts';
-import { writeSyntheticData } from '../synthetic.ts';
+import { BACKEND_CHOICES, type BackendChoice } from '../../shared/platform/backend-choice.ts';
 
 /** Options of `antiphon audit` that train: they attack what a ledger only counts. */
 export interface TrainingAuditOptions {
@@ -41,9 +25,9 @@ export interface TrainingAuditContext {
   readonly note: (text: string) => void;
 }
 
-const DEFAULT_CANARIES = 800;
-const DEFAULT_CONFIDENCE = 0.95;
-const DEFAULT_REFERENCES = 4;
+export const DEFAULT_CANARIES = 800;
+export const DEFAULT_CONFIDENCE = 0.95;
+export const DEFAULT_REFERENCES = 4;
 
 export function addTrainingAuditOptions(command: Command): Command {
   return command
@@ -72,58 +56,8 @@ export async function trainingAudit(file: string | undefined, options: TrainingA
     const fits = kind === owner || (owner === 'either' && kind !== 'ledger');
     if (!fits && options[name as keyof TrainingAuditOptions] !== undefined) throw new AntiphonError('usage', `--${name} belongs to ${owner === 'either' ? '--empirical or --membership' : `--${owner}`}; leave it out here`);
   }
-  if (kind === 'empirical') return empirical(options, context);
-  if (options.membership !== undefined) return membership(options.membership, options, context);
-  return undefined;
-}
-
-async function empirical(options: TrainingAuditOptions, { syntheticStudy, color, signal, note }: TrainingAuditContext): Promise<{ readonly text: string; readonly exitCode: number }> {
-  const canaries = within('--canaries', options.canaries, { from: 20, to: 20_000, whole: true }) ?? DEFAULT_CANARIES;
-  const confidence = within('--confidence', options.confidence, { from: 0.5, to: 0.999999, whole: false }) ?? DEFAULT_CONFIDENCE;
-  const path = options.study ?? syntheticStudy;
-  const study = parseStudy(await text(path, 'give the path of the study file with --study'), path);
-  if (options.study !== undefined && options.data === undefined) throw new AntiphonError('data-invalid', "the study reads its patients' records from files: give their folder with --data DIR");
-  checkSeparation(study);
-  const networks = networksOf(study);
-  await prepare(options.backend, networks);
-  const made = options.data === undefined ? await mkdtemp(join(tmpdir(), 'antiphon-audit-')) : undefined;
-  try {
-    if (made !== undefined) await writeSyntheticData(made, { seed: study.seed });
-    const { rounds } = study.schedule;
-    note(`training ${rounds} rounds with ${canaries} canaries per audited site ...\n`);
-    const rows = await auditEmpirically({ study, resolved: resolveStudy(study), networks, files: openDataFolder(options.data ?? made ?? '.'), primitives, canaries, confidence, modality: options.modality, signal });
-    const report = { study: study.name, rows };
-    return { text: options.json === true ? JSON.stringify(empiricalJson(report)) : formatEmpirical(report, { color }), exitCode: empiricalExitCode(report) };
-  } finally {
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
-  }
-}
-
-async function membership(folder: string, options: TrainingAuditOptions, { color, signal, note }: TrainingAuditContext): Promise<{ readonly text: string; readonly exitCode: number }> {
-  const references = within('--references', options.references, { from: 2, to: 64, whole: true }) ?? DEFAULT_REFERENCES;
-  if (references % 2 !== 0) throw new AntiphonError('usage', `expected an even number of --references (each pair is trained on halves that complete each other), found ${references}`);
-  if (options.data === undefined) throw new AntiphonError('usage', "--membership needs the records of all the study's sites: give their folder with --data DIR");
-  if (!existsSync(folder)) throw new AntiphonError('usage', `there is no run in ${folder}; give the folder that a coordinator or \`antiphon simulate\` has written`);
-  await openBackend(options.backend ?? 'auto');
-  note(`training ${references} reference models ...\n`);
-  const report = await attackRun({ folder, data: options.data, references, signal });
-  return { text: options.json === true ? JSON.stringify(membershipJson(report)) : formatMembership(report, { color }), exitCode: 0 };
-}
-
-async function prepare(backend: BackendChoice | undefined, networks: ReturnType<typeof networksOf>): Promise<void> {
-  await openBackend(backend ?? 'auto');
-  await proveBackend([...networks.values()]);
-}
-
-async function text(path: string, advice: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('study-invalid', `cannot read ${path}; ${advice}`, { cause: error });
-  });
-}
-
-function within(name: string, given: string | undefined, { from, to, whole }: { readonly from: number; readonly to: number; readonly whole: boolean }): number | undefined {
-  if (given === undefined) return undefined;
-  const value = Number(given);
-  if (given.trim() !== '' && value >= from && value <= to && (!whole || Number.isInteger(value))) return value;
-  throw new AntiphonError('usage', `expected ${whole ? 'a whole number' : 'a number'} from ${from} to ${to} for ${name}, found "${given}"`);
+  if (kind === 'ledger') return undefined;
+  // Loaded here: who verifies a ledger needs no compute library.
+  const { empirical, membership } = await import('./training.ts');
+  return options.membership === undefined ? empirical(options, context) : membership(options.membership, options, context);
 }

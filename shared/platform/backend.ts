@@ -1,13 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, sep } from 'node:path';
+import { join, sep } from 'node:path';
 import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
-
-export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
-export type BackendChoice = (typeof BACKEND_CHOICES)[number];
-export type BackendName = Exclude<BackendChoice, 'auto'>;
+import { BACKEND_PACKAGES, packageFolder, type BackendChoice, type BackendName } from './backend-choice.ts';
 
 export interface BackendReport {
   readonly name: BackendName;
@@ -26,24 +23,12 @@ export interface PackageLoader {
   readonly load: (packageName: string) => Promise<unknown>;
 }
 
-const PACKAGES: Record<BackendName, string> = {
-  'tensorflow-gpu': '@tensorflow/tfjs-node-gpu',
-  tensorflow: '@tensorflow/tfjs-node',
-  wasm: '@tensorflow/tfjs-backend-wasm',
-  cpu: '@tensorflow/tfjs-backend-cpu',
-};
 const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'tensorflow', 'wasm'];
 
 const require = createRequire(import.meta.url);
 
 const nodePackages: PackageLoader = {
-  folder: (packageName) => {
-    try {
-      return dirname(require.resolve(`${packageName}/package.json`));
-    } catch {
-      return undefined;
-    }
-  },
+  folder: packageFolder,
   // TFJS packages are CommonJS.
   load: (packageName) => Promise.resolve().then(() => require(packageName) as unknown),
 };
@@ -56,23 +41,18 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
   const passedOver: string[] = [];
   for (const name of choice === 'auto' ? AUTO_ORDER : [choice]) {
     const opened = await open(name, packages);
-    if (opened.type === 'ready') return report(name, PACKAGES[name], choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'], packages);
+    if (opened.type === 'ready') return report(name, BACKEND_PACKAGES[name], choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'], packages);
     passedOver.push(opened.reason);
     // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
-    if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
+    if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', BACKEND_PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
   }
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
-}
-
-/** Is a native package there (without loading it)? Its addon needs a process of its own. */
-export function nativeBackendInstalled(): boolean {
-  return [PACKAGES['tensorflow-gpu'], PACKAGES.tensorflow].some((packageName) => nodePackages.folder(packageName) !== undefined);
 }
 
 type Opened = { readonly type: 'ready' } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
 
 async function open(name: BackendName, { folder, load }: PackageLoader): Promise<Opened> {
-  const packageName = PACKAGES[name];
+  const packageName = BACKEND_PACKAGES[name];
   const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
   const place = folder(packageName);
   if (place === undefined) return failed(`is not installed (npm install ${packageName}@${tf.version_core})`);
@@ -91,7 +71,7 @@ async function open(name: BackendName, { folder, load }: PackageLoader): Promise
 }
 
 async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLoader['load']): Promise<Opened> {
-  const packageName = PACKAGES[name];
+  const packageName = BACKEND_PACKAGES[name];
   restoreRemovedUtilities();
   // TF32 keeps 10 bits of a float32's 23: norms would be wrong by more than the mechanism's margin pays for. Read when CUDA's libraries load.
   process.env['NVIDIA_TF32_OVERRIDE'] = '0';

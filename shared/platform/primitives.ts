@@ -98,18 +98,3 @@ export const nodePrimitives: Primitives = {
     return own(plaintext);
   },
 };
-
-/** The same `verify`, on the thread pool of libuv: for whoever has many. `done` is called once, later. */
-export function verifyInBackground(message: Uint8Array, signature: Uint8Array, key: Uint8Array, done: (good: boolean) => void): void {
-  if (signature.length !== 64 || key.length !== 32) {
-    setImmediate(done, false);
-    return;
-  }
-  try {
-    verify(null, message, publicKey('ed25519Public', key), signature, (error, good) => {
-      done(error === null && good);
-    });
-  } catch {
-    setImmediate(done, false);
-  }
-}

@@ -16,7 +16,8 @@ import { flatten } from '../../shared/model/layers/plain.ts';
 import { assembleNetwork, createNetwork, type Network, type NetworkSpec } from '../../shared/model/network.ts';
 import { proveBackend } from '../../shared/model/self-check.ts';
 import { disposeWeights, loadWeights, type WeightTensors } from '../../shared/model/weights.ts';
-import { BACKEND_CHOICES, openBackend, type BackendName } from '../../shared/platform/backend.ts';
+import { BACKEND_CHOICES, type BackendName } from '../../shared/platform/backend-choice.ts';
+import { openBackend } from '../../shared/platform/backend.ts';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
 import { planMechanism, releaseNoisySum } from '../../shared/privacy/mechanism.ts';
 

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { writeLongLedger } from '../support/long-ledger.ts';
 import { run, start, temporaryFolder } from '../support/processes.ts';
 import { writeTinyStudy } from '../support/tiny-study.ts';
 
@@ -129,6 +130,17 @@ describe('what is found', () => {
     const cosigned = copyOf();
     edit(join(cosigned, 'witnesses.jsonl'), (lines) => lines.map((line) => line.replace('antiphon/', 'antiphom/')));
     expect((await audit(cosigned)).code).toBe(21);
+  });
+
+  it('a receipt that the coordinator made up deep in a long ledger, whose signatures are verified on several threads', async () => {
+    const path = join(temporaryFolder(), 'ledger.jsonl');
+    writeLongLedger(path, 12_000, 900);
+    const { code, stdout } = await run('audit', path, '--json');
+    expect(code).toBe(21);
+    // 6 lines before the rounds, 8 lines a round: RESERVE, head, four receipts, COMMIT, head.
+    expect((JSON.parse(stdout) as AuditJson).problem).toBe(`line ${6 + 899 * 8 + 4}: the receipt of "site-2" is not signed by its key (bad-site-signature)`);
+    writeLongLedger(path, 12_000);
+    expect((await run('audit', path, '--json')).code).toBe(0);
   });
 
   it('what cannot be read ends with 23: nothing, a folder without a ledger, an empty file', async () => {

@@ -19,8 +19,9 @@ const DELTA = 1e-5;
 /**
  * A real ledger of about so many entries, half of them signed receipts: rounds of RESERVE, head, four receipts, COMMIT, head, one modality, four sites that signed that they are disjoint. Written
  * without folding it, so that making a long one takes seconds. PLD is stated anew only where a reader of long ledgers recomputes it, and held in between.
+ * In `forgedRound` the coordinator has made up the second site's receipt, and signed everything after it as usual.
  */
-export function writeLongLedger(path: string, entries: number): { readonly entries: number; readonly receipts: number } {
+export function writeLongLedger(path: string, entries: number, forgedRound?: number): { readonly entries: number; readonly receipts: number } {
   const coordinator = generateIdentity(primitives);
   const sites = Array.from({ length: RECEIPTS }, (_, i) => ({ name: `site-${i + 1}`, identity: generateIdentity(primitives) }));
   const rounds = Math.max(1, Math.floor((entries - 2 - RECEIPTS) / (RECEIPTS + 4)));
@@ -70,7 +71,7 @@ export function writeLongLedger(path: string, entries: number): { readonly entri
     const reserve = hash;
     head();
     spent = after;
-    for (const { name, identity } of sites) push(signReceipt(primitives, identity, { type: 'receipt', study: STUDY, site: name, round, reserve, mechanism: MECHANISM, update: 'ef'.repeat(32), software: 'test/1' }));
+    for (const [i, { name, identity }] of sites.entries()) push(signReceipt(primitives, round === forgedRound && i === 1 ? coordinator : identity, { type: 'receipt', study: STUDY, site: name, round, reserve, mechanism: MECHANISM, update: 'ef'.repeat(32), software: 'test/1' }));
     push({ type: 'commit', round, reserve, sites: sites.map(({ name }) => name), refusals: [], modelOut: '01'.repeat(32), epsilonSpent: spent });
     head();
   }
