@@ -7,7 +7,7 @@ import { epsilonOfRdp, isStepCount, ORDERS_ANTIPHON_1, rdpOfEvent } from './rdp.
 
 /**
  * The accountant by privacy loss distributions: epsilon of a composition of Poisson-subsampled Gaussian mechanisms, add-or-remove-one, as an
- * upper bound that is 1e-5 above the truth or less (relative), for any delta. Remove is composed with remove and add with add, and the worse counts.
+ * upper bound that is 1e-5 above the truth or less (relative; 2e-5 where few steps of very unlike mechanisms meet a delta below 1e-11). Remove is composed with remove and add with add, and the worse counts.
  * Valid for mechanisms that were fixed in advance; where they depend on outputs, rdp.ts is the filter.
  *
  * Always an upper bound: closed forms where there are (one step; no subsampling), else a pessimistic discretisation (pld-dots.ts) on a grid that

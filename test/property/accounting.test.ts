@@ -120,12 +120,13 @@ describe('epsilon by PLD (properties)', () => {
         const width = ({ samplingRate, noiseMultiplier }: GaussianEvent): number => samplingRate / noiseMultiplier;
         const [a, b] = [one, other].sort((x, y) => width(x) - width(y)).map((each) => ({ ...each, steps: 1 })) as [GaussianEvent, GaussianEvent];
         const epsilon = share * pldEpsilon({ events: [a, b], delta: 1e-7 });
-        const truth = Math.max(twoSteps(a, b, 'remove', epsilon), twoSteps(a, b, 'add', epsilon));
-        const ratio = pldDelta({ events: [a, b], epsilon }) / truth;
-        expect(ratio).toBeGreaterThan(1 - 1e-8);
-        expect(ratio).toBeLessThan(1 + 1e-3);
+        const truth = (at: number): number => Math.max(twoSteps(a, b, 'remove', at), twoSteps(a, b, 'add', at));
+        const found = pldDelta({ events: [a, b], epsilon });
+        expect(found).toBeGreaterThan(truth(epsilon) * (1 - 1e-8));
+        // No more than the truth of an epsilon that is smaller by what discretisation adds: far in the tail delta falls by a thousandth within it.
+        expect(found).toBeLessThan(truth(epsilon * (1 - 5e-5)));
       }),
-      { numRuns: 40 },
+      { numRuns: 40, examples: [[{ type: 'poisson-gaussian', samplingRate: 0.99, noiseMultiplier: 16.956644614840478, steps: 2 }, { type: 'poisson-gaussian', samplingRate: 0.00034632993664948143, noiseMultiplier: 1, steps: 2 }, 1.4999999999995688]] },
     );
   });
 });
