@@ -38,12 +38,16 @@ const SMALLEST_MAGNITUDE = 1e-13;
 const DIRECT = 256;
 
 /**
- * Spectra of the steps asked for lately, within so many numbers (128 MiB of them): a study asks for the same few mechanisms with
+ * Spectra of the steps asked for lately, the oldest first, within so many numbers (48 MiB of them): a study asks for the same few mechanisms with
  * other step counts.
  */
 const cache = new Map<string, Spectrum>();
-const MAX_NUMBERS = 2 ** 24;
+const MAX_NUMBERS = 6 * 2 ** 20;
 let cachedNumbers = 0;
+
+function numbersIn({ re }: Pick<Spectrum, 're'>): number {
+  return 3 * re.length;
+}
 
 /** Undefined where a step does not fit the grid. */
 export function spectrumOf(mechanism: OneStep, grid: Grid): Spectrum | undefined {
@@ -52,11 +56,12 @@ export function spectrumOf(mechanism: OneStep, grid: Grid): Spectrum | undefined
   if (known !== undefined) return known;
   const spectrum = computeSpectrum(mechanism, grid);
   if (spectrum === undefined) return undefined;
-  if (cachedNumbers + 1.5 * grid.size > MAX_NUMBERS) {
-    cache.clear();
-    cachedNumbers = 0;
+  cachedNumbers += numbersIn(spectrum);
+  for (const [oldest, { re }] of cache) {
+    if (cachedNumbers <= MAX_NUMBERS) break;
+    cachedNumbers -= numbersIn({ re });
+    cache.delete(oldest);
   }
-  cachedNumbers += 1.5 * grid.size;
   cache.set(name, spectrum);
   return spectrum;
 }
