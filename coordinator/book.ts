@@ -22,6 +22,8 @@ export interface LineStore {
 export interface Book {
   readonly state: () => LedgerState;
   readonly lines: () => readonly string[];
+  /** The note of the last signed head; undefined before the first. */
+  readonly head: () => string | undefined;
   /** Checks by the same fold that sites and auditors use, signs the tree's head behind it, and appends durably, all or none. */
   readonly append: (...bodies: readonly EntryBody[]) => Promise<void>;
 }
@@ -88,6 +90,10 @@ export async function openBook({ store, identity, primitives, now }: BookKeeper)
   return {
     state: () => state,
     lines: () => lines,
+    head: () => {
+      const last = readLine(lines.at(-1) ?? '');
+      return isLedgerProblem(last) || last.body.type !== 'head' ? undefined : last.body.note;
+    },
     append: (...bodies) => {
       const appended = writing.then(() => append(bodies));
       // A refused append is its caller's affair; the next one starts from the state before it.

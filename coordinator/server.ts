@@ -26,8 +26,8 @@ export interface ServerInput {
   readonly siteOfKey: (key: string) => EnrolEntry | undefined;
   readonly enrol: (siteKey: Uint8Array, request: Extract<SiteMessage, { type: 'enrol' }>) => Promise<{ readonly study: string } | Failure>;
   readonly cosigned: (site: string, cosigned: { readonly size: number; readonly cosignature: string }) => Failure | undefined;
-  /** Plain text for anyone who asks, by path: the ledger holds nothing that is not public. */
-  readonly published: ReadonlyMap<string, () => string>;
+  /** Plain text for anyone who asks, by path, and undefined where there is none: the ledger holds nothing that is not public. */
+  readonly published: (path: string) => string | undefined;
   readonly report: (problem: Failure, site: string | undefined) => void;
 }
 
@@ -49,9 +49,9 @@ interface Connection {
 /** The socket.io adapter: websocket only, no compression, one event of bytes. Every decision is made elsewhere. */
 export async function startServer(input: ServerInput): Promise<CoordinatorServer> {
   const http = createServer((request, response) => {
-    const content = request.method === 'GET' ? input.published.get(request.url ?? '') : undefined;
+    const content = request.method === 'GET' ? input.published(request.url ?? '') : undefined;
     response.writeHead(content === undefined ? 404 : 200, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    response.end(content === undefined ? `This is an Antiphon coordinator; sites connect with \`antiphon site start\`. Published: ${[...input.published.keys()].join(' ')}\n` : content());
+    response.end(content ?? 'This is an Antiphon coordinator; sites connect with `antiphon site start`. Published: /ledger.jsonl /witnesses.jsonl /head /line/N /inclusion/N/SIZE /consistency/FROM/TO /health\n');
   });
   const io = new Server(http, { transports: ['websocket'], perMessageDeflate: false, maxHttpBufferSize: LIMITS.frameBytes, serveClient: false });
   const connections = new Map<string, Connection>();

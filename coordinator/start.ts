@@ -23,6 +23,7 @@ import { decideEnrolment } from './enrolment.ts';
 import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
 import { networksOf } from './model-state.ts';
+import { createProofs } from './proofs.ts';
 import { writeReport } from './report/write.ts';
 import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
 import { startServer } from './server.ts';
@@ -84,6 +85,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     checkStudyOf(book.state(), context);
     await writeFileAtomic(files.study, options.studyYaml);
     const witnesses = createWitnesses({ primitives, ledger: book });
+    const proofs = createProofs({ primitives, lines: book.lines });
     const lines = (texts: readonly string[]): string => texts.map((text) => `${text}\n`).join('');
     const server = await startServer({
       host: options.host,
@@ -104,11 +106,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         return { study: canonicalJson(study) };
       },
       cosigned: witnesses.receive,
-      published: new Map([
-        ['/health', () => 'ok\n'],
-        ['/ledger.jsonl', () => lines(book.lines())],
-        ['/witnesses.jsonl', () => lines(witnesses.lines())],
-      ]),
+      published: (path) => {
+        if (path === '/health') return 'ok\n';
+        if (path === '/ledger.jsonl') return lines(book.lines());
+        if (path === '/witnesses.jsonl') return lines(witnesses.lines());
+        return path === '/head' ? book.head() : proofs(path);
+      },
       report: (problem, site) => {
         emit({ type: 'failure', time: now(), ...(site === undefined ? {} : { site }), code: problem.code, message: problem.message });
       },

@@ -17,6 +17,7 @@ import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
 import { writeSyntheticData } from './synthetic.ts';
+import { witnessCommand } from './witness/command.ts';
 
 /** The package's folder, from deploy/ and from dist/deploy/ alike. */
 const packageRoot = [new URL('../', import.meta.url), new URL('../../', import.meta.url)].map((url) => fileURLToPath(url)).find((path) => existsSync(join(path, 'package.json'))) ?? '.';
@@ -118,6 +119,7 @@ program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
 
 const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
+program.addCommand(witnessCommand({ write }));
 program.addCommand(auditCommand({ syntheticStudy: studyFile('synthetic'), color, signal: interruption.signal, write, note }));
 
 program

@@ -26,7 +26,7 @@ export function auditCommand({ write, ...context }: AuditCliParts): Command {
   const command = new Command('audit')
     .description('verify a ledger offline, trusting nobody: every hash, signature and rule, and epsilon from the entries alone; or measure by attacks what training gives away')
     .argument('[ledger]', "ledger.jsonl, a run's folder (with its witnesses), or the address of a running coordinator")
-    .option('--site-logs <paths...>', 'folders or vaults of sites: their copies of the ledger and spend logs are checked against it')
+    .option('--site-logs <paths...>', 'folders of sites and witnesses, and vaults: the heads, copies of the ledger and spend logs in them are checked against it')
     .option('--html <file>', 'write the result as one self-contained page, too')
     .option('--json', 'print one JSON object');
   return addTrainingAuditOptions(command).action(async (target: string | undefined, options: AuditOptions) => {

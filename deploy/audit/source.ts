@@ -1,13 +1,13 @@
 import { TextDecoder } from 'node:util';
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
 
-/** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites have kept. */
+/** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites and witnesses have kept. */
 export interface AuditSources {
   readonly ledger: LineSource;
-  readonly witnesses: LineSource | undefined;
+  readonly witnesses: readonly LineSource[];
   /** Copies of the ledger that sites keep. */
   readonly copies: readonly LineSource[];
   /** Spend logs of data sets. */
@@ -25,30 +25,32 @@ export async function findSources(target: string, siteLogs: readonly string[]): 
   const kept = (await Promise.all(siteLogs.map(findKept))).flat();
   if (/^https?:\/\//.test(target)) {
     const at = (path: string): string => new URL(path, target.endsWith('/') ? target : `${target}/`).href;
-    return { ledger: urlLines(at('ledger.jsonl')), witnesses: urlLines(at('witnesses.jsonl')), ...sorted(kept) };
+    return withKept(urlLines(at('ledger.jsonl')), [urlLines(at('witnesses.jsonl'))], kept);
   }
   const kind = await stat(target).catch((error: unknown) => {
     throw new AntiphonError('audit-unreadable', `cannot read ${target}: ${messageOf(error)}; give a ledger.jsonl, the folder of a run, or the address of a coordinator`, { cause: error });
   });
-  if (!kind.isDirectory()) return { ledger: fileLines(target), witnesses: undefined, ...sorted(kept) };
+  if (!kind.isDirectory()) return withKept(fileLines(target), [], kept);
   const witnesses = await exists(join(target, 'witnesses.jsonl'));
   // A simulation keeps its sites inside the run's folder.
   const simulated = await Promise.all((await readdir(join(target, 'sites')).catch(() => [])).map((site) => findKept(join(target, 'sites', site))));
-  return { ledger: fileLines(join(target, 'ledger.jsonl')), witnesses: witnesses ? fileLines(join(target, 'witnesses.jsonl')) : undefined, ...sorted([...kept, ...simulated.flat()]) };
+  return withKept(fileLines(join(target, 'ledger.jsonl')), witnesses ? [fileLines(join(target, 'witnesses.jsonl'))] : [], [...kept, ...simulated.flat()]);
 }
 
-/** The JSONL files of a site's folder or vault, or one such file. */
+/** The JSONL files of a site's folder or vault, or of a witness's folder, or one such file. */
 async function findKept(path: string): Promise<readonly string[]> {
   const kind = await stat(path).catch((error: unknown) => {
-    throw new AntiphonError('audit-unreadable', `cannot read ${path}: ${messageOf(error)}; give a site's folder, its vault, or one of their .jsonl files with --site-logs`, { cause: error });
+    throw new AntiphonError('audit-unreadable', `cannot read ${path}: ${messageOf(error)}; give the folder of a site or a witness, a vault, or one of their .jsonl files with --site-logs`, { cause: error });
   });
   if (!kind.isDirectory()) return [path];
   return (await readdir(path)).filter((name) => name.endsWith('.jsonl')).map((name) => join(path, name));
 }
 
-function sorted(paths: readonly string[]): Pick<AuditSources, 'copies' | 'spendLogs'> {
-  const isCopy = (path: string): boolean => path.endsWith('ledger.jsonl');
-  return { copies: paths.filter(isCopy).map(fileLines), spendLogs: paths.filter((path) => !isCopy(path)).map(fileLines) };
+/** By name: a site's copy of the ledger, the heads of a witness, else a spend log. */
+function withKept(ledger: LineSource, witnesses: readonly LineSource[], paths: readonly string[]): AuditSources {
+  const heads = paths.filter((path) => ['witnesses.jsonl', 'heads.jsonl', 'evidence.jsonl'].includes(basename(path)));
+  const copies = paths.filter((path) => path.endsWith('ledger.jsonl'));
+  return { ledger, witnesses: [...witnesses, ...heads.map(fileLines)], copies: copies.map(fileLines), spendLogs: paths.filter((path) => !heads.includes(path) && !copies.includes(path)).map(fileLines) };
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -6,6 +6,7 @@ import { verifiedCosignature, witnessKey } from '../../shared/ledger/cosignature
 import type { LedgerState } from '../../shared/ledger/fold.ts';
 import { parseJson } from '../../shared/json.ts';
 import { isHeadProblem } from '../../shared/ledger/head-problem.ts';
+import { parseVerifierKey } from '../../shared/ledger/signed-note.ts';
 import { rootOf } from '../../shared/ledger/merkle.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import type { LineSource } from './source.ts';
@@ -29,13 +30,19 @@ export interface WitnessReading {
   readonly checks: () => readonly WitnessCheck[];
 }
 
-const noteSchema = z.strictObject({ note: z.string(), site: z.string(), size: z.int().min(0) });
+/** A head that a site has cosigned with its enrolled key, or a witness from outside (deploy/witness) with a key of its own. */
+const noteSchema = z.union([
+  z.strictObject({ note: z.string(), site: z.string(), size: z.int().min(0) }),
+  z.strictObject({ note: z.string(), witness: z.string(), key: z.string(), size: z.int().min(0) }),
+  /** One that a witness was shown and did not cosign, because it contradicts what it had seen. */
+  z.strictObject({ note: z.string(), refusedBy: z.string(), size: z.int().min(0) }),
+]);
 
-/** The cosigned heads of `witnesses.jsonl` against the ledger's own tree at their sizes. */
-export async function readWitnesses(source: LineSource | undefined): Promise<WitnessReading> {
+/** The cosigned heads of `witnesses.jsonl` and of witnesses' `heads.jsonl` against the ledger's own tree at their sizes. */
+export async function readWitnesses(sources: readonly LineSource[]): Promise<WitnessReading> {
   const notes: z.output<typeof noteSchema>[] = [];
   const problems: WitnessProblem[] = [];
-  if (source !== undefined) {
+  for (const source of sources) {
     for await (const text of source.lines()) {
       const parsed = noteSchema.safeParse(parseJson(text));
       if (parsed.success) notes.push(parsed.data);
@@ -50,21 +57,29 @@ export async function readWitnesses(source: LineSource | undefined): Promise<Wit
       if (sizes.has(length)) roots.set(length, rootOf(nodePrimitives, tree));
     },
     finish: ({ plan, sites }, primitives) => {
-      for (const { note, site, size } of notes) {
-        const enrolled = sites.get(site);
-        if (plan === undefined || enrolled === undefined) {
-          problems.push({ verdict: 'tampered', message: `a cosigned head of "${site}", which is not enrolled` });
+      for (const entry of notes) {
+        const { note, size } = entry;
+        const name = 'site' in entry ? entry.site : 'witness' in entry ? entry.witness : entry.refusedBy;
+        const enrolled = sites.get(name);
+        if (plan === undefined || ('site' in entry && enrolled === undefined)) {
+          problems.push({ verdict: 'tampered', message: `a cosigned head of "${name}", which is not enrolled` });
           continue;
         }
         const opened = openCheckpoint({ primitives, note, origin: originOf(plan.study), publicKey: fromHex(plan.coordinatorKey, 32) });
         if (isHeadProblem(opened)) {
-          problems.push({ verdict: 'tampered', message: `the head that "${site}" cosigned: ${opened.message}` });
+          problems.push({ verdict: 'tampered', message: `the head that "${name}" has kept: ${opened.message}` });
           continue;
         }
-        const time = verifiedCosignature(primitives, opened.note, witnessKey({ primitives, study: plan.study, site, publicKey: fromHex(enrolled.key, 32) }));
-        if (isHeadProblem(time)) problems.push({ verdict: 'tampered', message: `the cosignature of "${site}": ${time.message}` });
-        else problems.push(...contradiction(opened.checkpoint, { site, root: roots.get(opened.checkpoint.size) }));
-        checks.push({ site, size, time: isHeadProblem(time) ? undefined : new Date(1000 * time).toISOString() });
+        const contradictions = contradiction(opened.checkpoint, { name, root: roots.get(opened.checkpoint.size) });
+        if ('refusedBy' in entry) {
+          problems.push(...contradictions);
+          continue;
+        }
+        const key = 'site' in entry ? witnessKey({ primitives, study: plan.study, site: name, publicKey: fromHex(enrolled?.key ?? '', 32) }) : parseVerifierKey(primitives, entry.key);
+        const time = isHeadProblem(key) ? key : verifiedCosignature(primitives, opened.note, key);
+        if (isHeadProblem(time)) problems.push({ verdict: 'tampered', message: `the cosignature of "${name}": ${time.message}` });
+        else problems.push(...contradictions);
+        checks.push({ site: name, size, time: isHeadProblem(time) ? undefined : new Date(1000 * time).toISOString() });
       }
       return problems;
     },
@@ -72,8 +87,8 @@ export async function readWitnesses(source: LineSource | undefined): Promise<Wit
   };
 }
 
-function contradiction({ size, root: signed }: { readonly size: number; readonly root: Uint8Array }, { site, root }: { readonly site: string; readonly root: Uint8Array | undefined }): readonly WitnessProblem[] {
-  if (root === undefined) return [{ verdict: 'forked', message: `"${site}" has cosigned a ledger of ${size} lines, this one has fewer: lines were removed` }];
+function contradiction({ size, root: signed }: { readonly size: number; readonly root: Uint8Array }, { name, root }: { readonly name: string; readonly root: Uint8Array | undefined }): readonly WitnessProblem[] {
+  if (root === undefined) return [{ verdict: 'forked', message: `"${name}" has seen a signed ledger of ${size} lines, this one has fewer: lines were removed` }];
   if (equalBytes(root, signed)) return [];
-  return [{ verdict: 'forked', message: `the coordinator has signed, and "${site}" cosigned, another ledger of ${size} lines than this one: it was forked or rewritten` }];
+  return [{ verdict: 'forked', message: `the coordinator has signed, and "${name}" has seen, another ledger of ${size} lines than this one: it was forked or rewritten` }];
 }

@@ -76,7 +76,7 @@ function source(lines: readonly string[], name = 'ledger.jsonl'): LineSource {
 }
 
 function audited(lines: readonly string[], copies: readonly (readonly string[])[] = [], name?: string): Promise<AuditReport> {
-  return auditLedger({ ledger: source(lines, name), witnesses: undefined, copies: copies.map((copy) => source(copy, 'copy.jsonl')), spendLogs: [] });
+  return auditLedger({ ledger: source(lines, name), witnesses: [], copies: copies.map((copy) => source(copy, 'copy.jsonl')), spendLogs: [] });
 }
 
 describe('the exit code of an audit', () => {
