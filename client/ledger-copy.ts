@@ -1,5 +1,5 @@
 import { open, readFile, writeFile } from 'node:fs/promises';
-import { utf8 } from '../shared/bytes.ts';
+import { equalBytes, utf8 } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { Identity } from '../shared/crypto/keys.ts';
@@ -21,29 +21,33 @@ export interface LedgerCopy {
 }
 
 export async function openLedgerCopy(path: string, primitives: Primitives): Promise<LedgerCopy> {
-  const known: string[] = [];
+  // The lines themselves are on disk; their leaf hashes are enough to know them again.
+  const known: Uint8Array[] = [];
+  let last: string | undefined;
   let state = emptyLedger();
-  const fold = (text: string): LedgerProblem | undefined => {
+  const fold = (text: string, leaf: Uint8Array): LedgerProblem | undefined => {
     const line = readLine(text);
-    const next = isLedgerProblem(line) ? line : foldLine({ state, line, leaf: leafHash(primitives, utf8(text)), primitives });
+    const next = isLedgerProblem(line) ? line : foldLine({ state, line, leaf, primitives });
     if (isLedgerProblem(next)) return next;
     state = next;
-    known.push(text);
+    known.push(leaf);
+    last = text;
     return undefined;
   };
+  const leafOf = (text: string): Uint8Array => leafHash(primitives, utf8(text));
 
   const stored = await readFile(path, 'utf8').catch(() => '');
   const whole = stored.slice(0, stored.lastIndexOf('\n') + 1);
   // A torn tail is only a copy's: the coordinator sends the line again.
   if (whole.length < stored.length) await writeFile(path, whole);
   for (const text of whole.split('\n').slice(0, -1)) {
-    const problem = fold(text);
+    const problem = fold(text, leafOf(text));
     if (problem !== undefined) throw new AntiphonError('ledger-tampered', `${path}, line ${known.length + 1}: ${problem.message}; restore the file, or remove it to fetch the ledger again (and compare it with another site's)`);
   }
 
   return {
     state: () => state,
-    lastLine: () => known.at(-1),
+    lastLine: () => last,
     extend: async (from, lines) => {
       if (from > known.length) return ledgerProblem('wrong-index', `expected lines from ${known.length} on, found ${from}`);
       if (from + lines.length < known.length) {
@@ -52,11 +56,12 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
       const fresh: string[] = [];
       for (const [i, text] of lines.entries()) {
         const seen = known[from + i];
+        const leaf = leafOf(text);
         if (seen !== undefined) {
-          if (seen !== text) return ledgerProblem('forked', `line ${from + i + 1} is not the one this site saw before: the ledger was rewritten or forked`);
+          if (!equalBytes(seen, leaf)) return ledgerProblem('forked', `line ${from + i + 1} is not the one this site saw before: the ledger was rewritten or forked`);
           continue;
         }
-        const problem = fold(text);
+        const problem = fold(text, leaf);
         if (problem?.code === 'wrong-root') return ledgerProblem('forked', `${problem.message}, as this site saw them: the ledger was rewritten or forked`);
         if (problem !== undefined) return problem;
         fresh.push(`${text}\n`);
