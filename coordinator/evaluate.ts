@@ -1,32 +1,110 @@
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
-import type { Evaluation } from '../shared/fusion/evaluation.ts';
-import { evaluateSamples } from '../shared/fusion/evaluate.ts';
 import { invariant } from '../shared/errors.ts';
+import { calibrate, calibrated, UNCALIBRATED, type ModalityCalibration, type ScoredRecords } from '../shared/fusion/calibration.ts';
+import { degrade, DEGRADATIONS } from '../shared/fusion/degrade.ts';
+import type { Evaluation, Robustness, ScoredModality, ScoredSamples } from '../shared/fusion/evaluation.ts';
+import { evaluateRobustness, evaluateSamples, type DegradedModality } from '../shared/fusion/evaluate.ts';
+import { atypicality, typicalOf, withoutBlanks, type Inputs, type Typical } from '../shared/fusion/typicality.ts';
+import { seededUniform } from '../shared/model/initialise.ts';
 import type { Network } from '../shared/model/network.ts';
 import { predictLogits } from '../shared/model/predict.ts';
 import { disposeWeights, loadWeights } from '../shared/model/weights.ts';
 import type { FusionSpec } from '../shared/study/schema.ts';
 import { flatOf, type ModelState } from './model-state.ts';
 
-/** Scores every modality of public, aligned samples with the released model and fuses them by every rule. */
-export async function evaluateModel(input: {
+export interface EvaluatedModel {
   readonly model: ModelState;
   readonly networks: ReadonlyMap<string, Network>;
-  readonly set: EvaluationSet;
-  readonly classes: number;
-  readonly fusion: FusionSpec;
-}): Promise<Evaluation> {
-  const { model, networks, set, classes, fusion } = input;
-  const modalities: Record<string, { logits: Float32Array; present: Uint8Array }> = {};
-  for (const [name, { features, present }] of Object.entries(set.modalities)) {
+}
+
+/** A released model's modalities, calibrated on the public selection part. */
+export interface Scorer {
+  readonly calibrations: Readonly<Record<string, ModalityCalibration>>;
+  /** Calibrated logits of every modality of public, aligned samples. */
+  readonly score: (set: EvaluationSet) => Promise<ScoredSamples>;
+  /** Each modality of them degraded in every way, all samples. */
+  readonly scoreDegraded: (set: EvaluationSet) => Promise<readonly DegradedModality[]>;
+}
+
+/** Standard deviations of each encoder input, of the noisy copies that teach how far unusual records are to be believed. */
+const STRENGTHS = [1, 2, 4];
+/** Public randomness: the records are public. */
+const NOISE_SEED = 20_250_515;
+
+export async function createScorer({ model, networks, selection, fusion }: EvaluatedModel & { readonly selection: EvaluationSet; readonly fusion: FusionSpec }): Promise<Scorer> {
+  const inputsOf = (set: EvaluationSet, name: string): Inputs => {
+    const modality = set.modalities[name];
+    const network = networks.get(name);
+    invariant(modality !== undefined && network !== undefined, `modality ${name}`);
+    return { ...modality, size: network.inputSize };
+  };
+  const scoreInputs = async (name: string, inputs: Inputs, typical: Typical | undefined): Promise<ScoredRecords> => {
     const network = networks.get(name);
     invariant(network !== undefined, `network of ${name}`);
     const weights = loadWeights(network, flatOf(model, name));
     try {
-      modalities[name] = { logits: await predictLogits({ network, weights, features }), present };
+      const logits = await predictLogits({ network, weights, features: inputs.features });
+      return { logits, present: withoutBlanks(inputs), atypicality: typical === undefined ? undefined : atypicality(typical, inputs) };
     } finally {
       disposeWeights(weights);
     }
+  };
+
+  const names = [...networks.keys()];
+  const learnt = new Map<string, { readonly typical: Typical | undefined; readonly calibration: ModalityCalibration }>();
+  for (const name of names) {
+    const inputs = inputsOf(selection, name);
+    if (fusion.calibration === 'none') continue;
+    const typical = typicalOf(inputs);
+    const degraded: ScoredRecords[] = [];
+    for (const strength of typical === undefined ? [] : STRENGTHS) {
+      degraded.push(await scoreInputs(name, degrade('noise', inputs, { typical, uniform: seededUniform(NOISE_SEED, `${name}/${strength}`), strength }), typical));
+    }
+    learnt.set(name, { typical, calibration: calibrate({ labels: selection.labels, clean: await scoreInputs(name, inputs, typical), degraded }) });
   }
-  return evaluateSamples({ classes, labels: set.labels, modalities }, fusion);
+
+  const scoreOne = async (name: string, inputs: Inputs): Promise<ScoredModality> => {
+    const { typical, calibration = UNCALIBRATED } = learnt.get(name) ?? { typical: undefined };
+    const records = await scoreInputs(name, inputs, typical);
+    return { logits: calibrated(records, calibration), uncalibrated: records.logits, present: records.present };
+  };
+  const classes = [...networks.values()][0]?.spec.classes ?? 0;
+  return {
+    calibrations: Object.fromEntries([...learnt].map(([name, { calibration }]) => [name, calibration])),
+    score: async (set) => {
+      const modalities: Record<string, ScoredModality> = {};
+      for (const name of names) modalities[name] = await scoreOne(name, inputsOf(set, name));
+      return { classes, labels: set.labels, modalities };
+    },
+    scoreDegraded: async (set) => {
+      const all: DegradedModality[] = [];
+      for (const name of names) {
+        const inputs = inputsOf(set, name);
+        const typical = typicalOf(inputsOf(selection, name));
+        for (const degradation of DEGRADATIONS) {
+          all.push({ modality: name, degradation, ...(await scoreOne(name, degrade(degradation, inputs, { typical, uniform: seededUniform(NOISE_SEED, `${name}/${degradation}`) }))) });
+        }
+      }
+      return all;
+    },
+  };
+}
+
+export interface ModelEvaluation {
+  readonly evaluation: Evaluation;
+  readonly calibrations: Scorer['calibrations'];
+  /** Where it was asked for. */
+  readonly robustness?: readonly Robustness[];
+}
+
+/** Every modality alone and every fusion rule on public, aligned samples; with `degraded`, also where one modality fails some of them. */
+export async function evaluateModel(input: EvaluatedModel & { readonly selection: EvaluationSet; readonly set: EvaluationSet; readonly fusion: FusionSpec; readonly degraded: boolean }): Promise<ModelEvaluation> {
+  const { set, fusion, degraded } = input;
+  const scorer = await createScorer(input);
+  const samples = await scorer.score(set);
+  return {
+    evaluation: evaluateSamples(samples, fusion),
+    calibrations: scorer.calibrations,
+    ...(degraded ? { robustness: evaluateRobustness(samples, { degraded: await scorer.scoreDegraded(set), spec: fusion, uniform: seededUniform(NOISE_SEED, 'share') }) } : {}),
+  };
 }

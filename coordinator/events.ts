@@ -1,4 +1,5 @@
-import type { Evaluation } from '../shared/fusion/evaluation.ts';
+import type { ModalityCalibration } from '../shared/fusion/calibration.ts';
+import type { Evaluation, Robustness } from '../shared/fusion/evaluation.ts';
 import type { AccountantName } from '../shared/privacy/accountant.ts';
 
 /**
@@ -44,7 +45,17 @@ export type StudyEvent =
       readonly seconds: number;
       readonly epsilonSpent: Spent;
     }
-  | { readonly type: 'evaluated'; readonly time: string; readonly round: number; readonly split: 'selection' | 'test'; readonly evaluation: Evaluation }
+  | {
+      readonly type: 'evaluated';
+      readonly time: string;
+      readonly round: number;
+      readonly split: 'selection' | 'test';
+      readonly evaluation: Evaluation;
+      /** Fitted on the selection part, by modality; none where the study does not calibrate. */
+      readonly calibrations: Readonly<Record<string, ModalityCalibration>>;
+      /** Of the test part: the same where one modality fails some samples. */
+      readonly robustness?: readonly Robustness[];
+    }
   | { readonly type: 'failure'; readonly time: string; readonly site?: string; readonly code: string; readonly message: string }
   | {
       readonly type: 'ended';

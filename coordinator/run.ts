@@ -314,8 +314,9 @@ async function evaluate(
   { checkpoint, split }: { readonly checkpoint: Checkpoint; readonly split: 'selection' | 'test' },
 ): Promise<void> {
   if (ports.evaluationSets === undefined) return;
-  const evaluation = await evaluateModel({ model: checkpoint.average?.model ?? checkpoint.model, networks, set: ports.evaluationSets[split], classes: study.classes.length, fusion: study.fusion });
-  ports.emit({ type: 'evaluated', time: iso(ports.now()), round: checkpoint.round, split, evaluation });
+  const { selection, [split]: set } = ports.evaluationSets;
+  const evaluated = await evaluateModel({ model: checkpoint.average?.model ?? checkpoint.model, networks, selection, set, fusion: study.fusion, degraded: split === 'test' });
+  ports.emit({ type: 'evaluated', time: iso(ports.now()), round: checkpoint.round, split, ...evaluated });
 }
 
 /** JSON has no infinity: null says it. */

@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { createLogUpdate } from 'log-update';
 import { createColors } from 'picocolors';
 import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
-import type { Evaluation, Metrics } from '../shared/fusion/evaluation.ts';
+import type { Evaluation, FusionRule, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 
 export interface Display {
   readonly show: (event: StudyEvent) => void;
@@ -28,6 +28,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
   };
   let started: Started | undefined;
   let test: Evaluation | undefined;
+  let robustness: readonly Robustness[] | undefined;
   let last: Evaluation | undefined;
   let round: Extract<StudyEvent, { type: 'round-started' }> | undefined;
   let spent: EpsilonOfDelta | undefined;
@@ -81,7 +82,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
         redraw();
         return;
       case 'evaluated':
-        if (event.split === 'test') test = event.evaluation;
+        if (event.split === 'test') [test, robustness] = [event.evaluation, event.robustness];
         else {
           last = event.evaluation;
           if (live === undefined) print(`  after round ${event.round}: ${accuracies(last)}`);
@@ -95,6 +96,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
         over = true;
         live?.clear();
         if (test !== undefined) print(resultTable(test, color));
+        if (test !== undefined && robustness !== undefined) print(robustnessTable(test, robustness, color));
         print(`${event.reason}: ${event.detail}`);
         print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
@@ -147,12 +149,24 @@ function resultTable(test: Evaluation, color: boolean): string {
   return table.toString();
 }
 
+const SHOWN_SHARE = 0.3;
+
+function robustnessTable(test: Evaluation, robustness: readonly Robustness[], color: boolean): string {
+  const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
+  const table = new Table({ head: [`one modality fails ${100 * SHOWN_SHARE} %`, 'intact', ...kinds.map(({ degradation }) => degradation)], colAligns: ['left', ...kinds.map(() => 'right' as const), 'right'], style: tableStyle(color) });
+  for (const [rule, intact] of Object.entries(test.fused)) {
+    table.push([rule === 'hybrid' ? "hybrid (the study's rule)" : rule, ...[intact, ...kinds.map(({ fused }) => fused[rule as FusionRule])].map(({ accuracy, ece15 }) => `${(100 * accuracy).toFixed(1)} % (ECE ${(100 * ece15).toFixed(1)})`)]);
+  }
+  return table.toString();
+}
+
 /** The one JSON object of `--json`; the test part where it was evaluated, else the last selection part. */
 export function summaryJson(events: readonly StudyEvent[]): Record<string, unknown> {
   const started = events.filter((event) => event.type === 'started').at(-1);
   const ended = events.filter((event) => event.type === 'ended').at(-1);
   const evaluations = events.filter((event) => event.type === 'evaluated');
-  const evaluation = (evaluations.filter(({ split }) => split === 'test').at(-1) ?? evaluations.at(-1))?.evaluation;
+  const evaluated = evaluations.filter(({ split }) => split === 'test').at(-1) ?? evaluations.at(-1);
+  const evaluation = evaluated?.evaluation;
   const metrics = evaluation === undefined ? [] : [...Object.entries(evaluation.perModality), ...Object.entries(evaluation.fused)];
   const pick = (valueOf: (m: Metrics) => number): Record<string, number> => Object.fromEntries(metrics.map(([name, m]) => [name, valueOf(m)]));
   return {
@@ -168,6 +182,8 @@ export function summaryJson(events: readonly StudyEvent[]): Record<string, unkno
     accuracy: pick((m) => m.accuracy),
     ece10: pick((m) => m.ece10),
     ece15: pick((m) => m.ece15),
+    calibrations: evaluated?.calibrations,
+    robustness: evaluated?.robustness,
     seconds: ended?.seconds,
     peakMemoryMiB: ended?.peakMemoryMiB,
     backend: started?.backend,

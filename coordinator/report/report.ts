@@ -14,11 +14,13 @@ export interface ReportInput {
 
 const RULE_NAMES: Record<FusionRule, string> = {
   hybrid: "hybrid (the study's)",
+  robust: 'robust product',
   'hybrid-linear': 'hybrid, linear pool',
   'hybrid-log': 'hybrid, log pool',
   equal: 'equal weights',
   entropy: 'entropy only (MLA)',
   product: 'plain product',
+  'product-uncalibrated': 'plain product, not calibrated',
 };
 
 /** One self-contained page: no request leaves it. Pure. */
@@ -26,7 +28,8 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
   const of = <T extends StudyEvent['type']>(type: T): readonly Of<T>[] => events.filter((event): event is Of<T> => event.type === type);
   const started = of('started').at(-1);
   const ended = of('ended').at(-1);
-  const test = of('evaluated').filter(({ split }) => split === 'test').at(-1)?.evaluation;
+  const tested = of('evaluated').filter(({ split }) => split === 'test').at(-1);
+  const test = tested?.evaluation;
   const rounds = of('round-ended');
   const title = started?.study ?? 'study';
   const body = [
@@ -35,6 +38,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     figures({ started, ended, test, rounds }),
     '<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div></section>',
     test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test),
+    tested === undefined ? '' : robustnessSection(tested),
     privacySection(started, ended),
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
@@ -87,6 +91,18 @@ function resultSection(test: Evaluation): string {
 <figure><figcaption>Confusion, true class by row</figcaption>${confusionTable(confusion)}</figure></div>
 <h3>Mean fusion weight, where a sample has the modality</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
 }
+
+/** The same test samples with one modality failing some of them; a mean over the modalities. */
+function robustnessSection({ evaluation, robustness = [], calibrations }: Of<'evaluated'>): string {
+  const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
+  const rows = Object.entries(evaluation.fused).map(([rule, intact]) => [RULE_NAMES[rule as FusionRule], ...[intact, ...kinds.map(({ fused }) => fused[rule as FusionRule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
+  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
+  const fitted = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
+  const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['modality', 'temperature', 'discount'], fitted)}`;
+  return degraded + calibration === '' ? '' : `<section>${degraded}${calibration}</section>`;
+}
+
+const SHOWN_SHARE = 0.3;
 
 function confusionTable(confusion: readonly (readonly number[])[]): string {
   const rows = confusion.map((row, truth) => {

@@ -1,5 +1,6 @@
 import type { FusionSpec } from '../study/schema.ts';
-import { FUSION_RULES, type Evaluation, type FusionRule, type Metrics, type ScoredSamples } from './evaluation.ts';
+import { DEGRADATIONS, type Degradation } from './degrade.ts';
+import { FUSION_RULES, type Evaluation, type FusionRule, type Metrics, type Robustness, type ScoredModality, type ScoredSamples } from './evaluation.ts';
 import { logSoftmax } from './hybrid.ts';
 import { computeMetrics } from './metrics.ts';
 import { fuse } from './rules.ts';
@@ -34,4 +35,42 @@ function meanWeights({ modalities }: ScoredSamples, weights: Readonly<Record<str
       return [name, { mean: samples === 0 ? 0 : weights[name]!.reduce((sum, w) => sum + w, 0) / samples, samples }];
     }),
   );
+}
+
+/** One modality of the same samples, degraded for all of them. */
+export interface DegradedModality extends ScoredModality {
+  readonly modality: string;
+  readonly degradation: Degradation;
+}
+
+const SHARES = [0.1, 0.3, 0.5];
+
+/** Every rule where one modality fails a share of the samples: the same ones for every kind of failure and every rule. `uniform` in [0, 1), public randomness. */
+export function evaluateRobustness(samples: ScoredSamples, { degraded, spec, uniform }: { readonly degraded: readonly DegradedModality[]; readonly spec: FusionSpec; readonly uniform: () => number }): readonly Robustness[] {
+  const lots = Float64Array.from(samples.labels, uniform);
+  return DEGRADATIONS.flatMap((degradation) =>
+    SHARES.map((share) => {
+      const those = degraded.filter((one) => one.degradation === degradation);
+      const fused = {} as Record<FusionRule, Pick<Metrics, 'accuracy' | 'ece15'>>;
+      for (const rule of FUSION_RULES) {
+        const metrics = those.map((one) => {
+          const some = { ...samples, modalities: { ...samples.modalities, [one.modality]: mixed(samples, one, (i) => lots[i]! < share) } };
+          return computeMetrics({ probabilities: fuse(rule, some, spec).probabilities, labels: samples.labels, classes: samples.classes });
+        });
+        const mean = (of: (one: Metrics) => number): number => metrics.reduce((sum, one) => sum + of(one), 0) / metrics.length;
+        fused[rule] = { accuracy: mean(({ accuracy }) => accuracy), ece15: mean(({ ece15 }) => ece15) };
+      }
+      return { degradation, share, fused };
+    }),
+  );
+}
+
+function mixed({ modalities, classes }: ScoredSamples, failing: DegradedModality, fails: (sample: number) => boolean): ScoredModality {
+  const sound = modalities[failing.modality]!;
+  const rows = (intact: Float32Array, failed: Float32Array): Float32Array => intact.map((logit, k) => (fails(Math.floor(k / classes)) ? failed[k]! : logit));
+  return {
+    logits: rows(sound.logits, failing.logits),
+    uncalibrated: rows(sound.uncalibrated ?? sound.logits, failing.uncalibrated ?? failing.logits),
+    present: sound.present.map((there, i) => (fails(i) ? failing.present[i]! : there)),
+  };
 }

@@ -1,7 +1,9 @@
+import type { Degradation } from './degrade.ts';
+
 /** The shapes of an evaluation; computed by `evaluate.ts` from public samples and released models only. */
 
-export const FUSION_RULES = ['hybrid', 'hybrid-linear', 'hybrid-log', 'equal', 'entropy', 'product'] as const;
-/** `hybrid` is the study's own choice of pool; the other five are always compared with it. */
+export const FUSION_RULES = ['hybrid', 'robust', 'hybrid-linear', 'hybrid-log', 'equal', 'entropy', 'product', 'product-uncalibrated'] as const;
+/** `hybrid` is the study's own choice of pool; the others are always compared with it. */
 export type FusionRule = (typeof FUSION_RULES)[number];
 
 export interface Metrics {
@@ -39,9 +41,25 @@ export interface Evaluation {
   readonly weights: Readonly<Record<string, { readonly mean: number; readonly samples: number }>>;
 }
 
+/** The same test samples with one modality degraded for a share of them, as a mean over the modalities. */
+export interface Robustness {
+  readonly degradation: Degradation;
+  /** Of the samples that have the modality. */
+  readonly share: number;
+  readonly fused: Readonly<Record<FusionRule, Pick<Metrics, 'accuracy' | 'ece15'>>>;
+}
+
 /** Aligned samples with the logits of every modality; `present[m][i]` is 1 where sample i has modality m. */
 export interface ScoredSamples {
   readonly classes: number;
   readonly labels: Int32Array;
-  readonly modalities: Readonly<Record<string, { readonly logits: Float32Array; readonly present: Uint8Array }>>;
+  readonly modalities: Readonly<Record<string, ScoredModality>>;
+}
+
+export interface ScoredModality {
+  /** [samples, classes], calibrated. */
+  readonly logits: Float32Array;
+  /** As the model gives them; omitted: the same. */
+  readonly uncalibrated?: Float32Array;
+  readonly present: Uint8Array;
 }

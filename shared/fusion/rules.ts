@@ -1,5 +1,5 @@
 import type { FusionSpec } from '../study/schema.ts';
-import type { FusionRule, ScoredSamples } from './evaluation.ts';
+import type { FusionRule, ScoredModality, ScoredSamples } from './evaluation.ts';
 import { entropy, fusionWeights, logSoftmax } from './hybrid.ts';
 
 export interface Fused {
@@ -18,18 +18,48 @@ export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec)
   const weights = Object.fromEntries(names.map((name) => [name, new Float64Array(labels.length)]));
   for (let i = 0; i < labels.length; i += 1) {
     const available = names.filter((name) => samples.modalities[name]!.present[i] === 1);
-    const logs = available.map((name) => logSoftmax(samples.modalities[name]!.logits.subarray(i * classes, (i + 1) * classes)));
-    const own = logs.length === 0 ? new Float64Array(0) : weightsOf(rule, logs, spec);
-    available.forEach((name, m) => (weights[name]![i] = own[m]!));
-    probabilities.set(logs.length === 0 ? prior : pool(poolOf(rule, spec), { logs, weights: own, prior }), i * classes);
+    const logs = available.map((name) => logSoftmax(logitsFor(rule, samples.modalities[name]!).subarray(i * classes, (i + 1) * classes)));
+    const one = logs.length === 0 ? { p: prior, weights: new Float64Array(0) } : fuseOne(rule, { logs, spec, prior });
+    available.forEach((name, m) => (weights[name]![i] = one.weights[m]!));
+    probabilities.set(one.p, i * classes);
   }
   return { probabilities, weights };
 }
 
-function weightsOf(rule: FusionRule, logs: readonly Float64Array[], spec: FusionSpec): Float64Array {
+function logitsFor(rule: FusionRule, { logits, uncalibrated = logits }: ScoredModality): Float32Array {
+  return rule === 'product-uncalibrated' ? uncalibrated : logits;
+}
+
+interface FusedOne {
+  readonly p: Float64Array;
+  readonly weights: Float64Array;
+}
+
+function fuseOne(rule: FusionRule, { logs, spec, prior }: { readonly logs: readonly Float64Array[]; readonly spec: FusionSpec; readonly prior: Float64Array }): FusedOne {
+  if (rule === 'robust' || (rule === 'hybrid' && spec.pool === 'robust')) return robust({ logs, prior, contamination: spec.contamination });
+  const weights = weightsOf(rule, logs, spec);
+  return { weights, p: pool(poolOf(rule, spec), { logs, weights, prior }) };
+}
+
+/**
+ * Ours: a product of experts each of which is, with probability `contamination`, about somebody else or about nothing, and then says the prior.
+ *   p(y) proportional to prior(y) prod_m [(1 - c) p_m(y) / prior(y) + c]
+ * Where modalities agree it is the product; where one contradicts all others it cannot veto them. The weight of a modality is the posterior probability that it is sound,
+ * normalised to a sum of one: the disagreement term of the hybrid uncertainty, derived instead of postulated (its entropy term is in p_m itself: who is unsure says little).
+ */
+function robust({ logs, prior, contamination }: { readonly logs: readonly Float64Array[]; readonly prior: Float64Array; readonly contamination: number }): FusedOne {
+  const factor = (log: Float64Array, c: number): number => ((1 - contamination) * Math.exp(log[c]!)) / prior[c]! + contamination;
+  const p = logSoftmax(prior.map((own, c) => Math.log(own) + logs.reduce((sum, log) => sum + Math.log(Math.max(factor(log, c), 1e-300)), 0))).map(Math.exp);
+  const sound = logs.map((log) => p.reduce((sum, share, c) => sum + share * (1 - contamination / Math.max(factor(log, c), 1e-300)), 0));
+  const total = sound.reduce((a, b) => a + b, 0);
+  return { p, weights: Float64Array.from(sound, (one) => (total > 0 ? one / total : 1 / logs.length)) };
+}
+
+function weightsOf(rule: Exclude<FusionRule, 'robust'>, logs: readonly Float64Array[], spec: FusionSpec): Float64Array {
   switch (rule) {
     case 'equal':
     case 'product':
+    case 'product-uncalibrated':
       return new Float64Array(logs.length).fill(1 / logs.length);
     case 'entropy':
       return logSoftmax(logs.map((log) => -entropy(log))).map(Math.exp);
@@ -41,8 +71,8 @@ function weightsOf(rule: FusionRule, logs: readonly Float64Array[], spec: Fusion
 }
 
 function poolOf(rule: FusionRule, spec: FusionSpec): 'linear' | 'log' {
-  if (rule === 'hybrid') return spec.pool;
-  return rule === 'product' || rule === 'hybrid-log' ? 'log' : 'linear';
+  if (rule === 'hybrid') return spec.pool === 'linear' ? 'linear' : 'log';
+  return rule === 'product' || rule === 'product-uncalibrated' || rule === 'hybrid-log' ? 'log' : 'linear';
 }
 
 /**

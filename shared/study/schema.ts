@@ -190,7 +190,12 @@ const fusion = z.strictObject({
   /** U = alpha H~ + (1 - alpha) K~ (shared/fusion/hybrid.ts). */
   alpha: z.number().min(0).max(1).default(0.5),
   tau: positive.default(0.5),
-  pool: z.enum(['linear', 'log']).default('log'),
+  /** `linear` and `log` are weighted by U; `robust` is a product in which no modality has a veto (shared/fusion/rules.ts). */
+  pool: z.enum(['linear', 'log', 'robust']).default('robust'),
+  /** Of the robust pool: how often a modality is about somebody else or about nothing. */
+  contamination: z.number().min(0).max(0.5).default(0.02),
+  /** `selection`: every modality's temperature, and its discount for unusual records, are fitted on the public selection part (shared/fusion/calibration.ts). */
+  calibration: z.enum(['none', 'selection']).default('selection'),
   reference: z.enum(['consensus', 'leave-one-out']).default('consensus'),
   /** Public class prior of the log pool and the product; omitted: uniform. */
   prior: z.array(positive).min(2).optional(),

@@ -7,7 +7,7 @@ import { computeMetrics } from '../../shared/fusion/metrics.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import type { FusionSpec } from '../../shared/study/schema.ts';
 
-const spec: FusionSpec = { alpha: 0.4, tau: 0.3, pool: 'log', reference: 'consensus' };
+const spec: FusionSpec = { alpha: 0.4, tau: 0.3, pool: 'log', contamination: 0.03, calibration: 'none', reference: 'consensus' };
 const logit = fc.double({ min: -8, max: 8, noNaN: true });
 const sample = (modalities: number) => fc.array(fc.array(logit, { minLength: 3, maxLength: 3 }), { minLength: modalities, maxLength: modalities });
 

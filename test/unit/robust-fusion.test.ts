@@ -1,0 +1,178 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { calibrate, calibrated, UNCALIBRATED, type ScoredRecords } from '../../shared/fusion/calibration.ts';
+import { degrade, DEGRADATIONS } from '../../shared/fusion/degrade.ts';
+import { evaluateRobustness, evaluateSamples } from '../../shared/fusion/evaluate.ts';
+import type { ScoredSamples } from '../../shared/fusion/evaluation.ts';
+import { logSoftmax } from '../../shared/fusion/hybrid.ts';
+import { fuse } from '../../shared/fusion/rules.ts';
+import { atypicality, typicalOf, withoutBlanks, type Inputs } from '../../shared/fusion/typicality.ts';
+import { seededUniform } from '../../shared/model/initialise.ts';
+import type { FusionSpec } from '../../shared/study/schema.ts';
+
+const spec: FusionSpec = { alpha: 0.4, tau: 0.3, pool: 'robust', contamination: 0.07, calibration: 'selection', reference: 'consensus' };
+
+function oneSample(...logits: readonly (readonly number[])[]): ScoredSamples {
+  return { classes: logits[0]!.length, labels: Int32Array.of(0), modalities: Object.fromEntries(logits.map((own, m) => [`m${m}`, { logits: Float32Array.from(own), present: Uint8Array.of(1) }])) };
+}
+
+/** A network of one layer per class: labels drawn from softmax(logits / T), so that T is the temperature to find. */
+function records(count: number, temperature: number, seed: number): { readonly labels: Int32Array; readonly clean: ScoredRecords } {
+  const uniform = seededUniform(seed, 'records');
+  const classes = 4;
+  const logits = Float32Array.from({ length: count * classes }, () => 6 * (uniform() - 0.5));
+  const labels = Int32Array.from({ length: count }, (_, i) => {
+    const p = logSoftmax(logits.subarray(i * classes, (i + 1) * classes).map((logit) => logit / temperature)).map(Math.exp);
+    let rest = uniform();
+    for (let c = 0; c < classes; c += 1) if ((rest -= p[c]!) < 0) return c;
+    return classes - 1;
+  });
+  return { labels, clean: { logits, present: new Uint8Array(count).fill(1), atypicality: undefined } };
+}
+
+describe('the robust product', () => {
+  const logits = fc.array(fc.double({ min: -12, max: 12, noNaN: true }), { minLength: 3, maxLength: 3 });
+
+  it('is the stated formula, prior included', () => {
+    const prior = [0.2, 0.3, 0.5];
+    const [a, b] = [[1.2, -0.4, 0.3], [-0.7, 2.1, 0.2]];
+    const [p, q] = [a, b].map((own) => logSoftmax(own).map(Math.exp)) as [Float64Array, Float64Array];
+    const raw = prior.map((own, c) => own * ((0.93 * p[c]!) / own + 0.07) * ((0.93 * q[c]!) / own + 0.07));
+    const total = raw.reduce((x, y) => x + y);
+    const fused = fuse('robust', oneSample(a, b), { ...spec, prior: prior.map((own) => 3 * own) }).probabilities;
+    raw.forEach((value, c) => {
+      expect(fused[c]).toBeCloseTo(value / total, 6);
+    });
+    expect([...fuse('hybrid', oneSample(a, b), { ...spec, prior }).probabilities]).toEqual([...fuse('robust', oneSample(a, b), { ...spec, prior }).probabilities]);
+  });
+
+  it('is the plain product where nothing may be contaminated, and a modality alone where there is one (properties)', () => {
+    fc.assert(
+      fc.property(logits, logits, logits, (a, b, c) => {
+        const robust = fuse('robust', oneSample(a, b, c), { ...spec, contamination: 0 }).probabilities;
+        const product = fuse('product', oneSample(a, b, c), spec).probabilities;
+        robust.forEach((value, k) => {
+          expect(value).toBeCloseTo(product[k]!, 6);
+        });
+        const alone = fuse('robust', oneSample(a), { ...spec, contamination: 0 }).probabilities;
+        logSoftmax(Float32Array.from(a)).forEach((log, k) => {
+          expect(alone[k]).toBeCloseTo(Math.exp(log), 6);
+        });
+      }),
+    );
+  });
+
+  it('gives no modality a veto: against two that agree, the surest third one changes the odds by no more than contamination allows (property)', () => {
+    fc.assert(
+      fc.property(fc.double({ min: 20, max: 600, noNaN: true }), (how) => {
+        const two = [2.5, 0, -1];
+        const without = fuse('robust', oneSample(two, two), spec);
+        const against = fuse('robust', oneSample(two, two, [-how, how, 0]), spec);
+        const odds = (p: Float64Array): number => Math.log(p[0]! / p[1]!);
+        // The third says 1 for class 1 and 0 for class 0: a factor of contamination against (1 - contamination) classes + contamination.
+        expect(odds(without.probabilities) - odds(against.probabilities)).toBeLessThan(Math.log((0.93 * 3 + 0.07) / 0.07) + 1e-6);
+        const weights = ['m0', 'm1', 'm2'].map((name) => against.weights[name]![0]!);
+        expect(weights.reduce((a, b) => a + b)).toBeCloseTo(1, 9);
+        expect(fuse('product', oneSample(two, two, [-how, how, 0]), spec).probabilities[0]).toBeLessThan(1e-6);
+      }),
+    );
+  });
+
+  it('weighs a modality by how probably it is sound: the one that contradicts two others has least', () => {
+    const { weights } = fuse('robust', oneSample([4, 0, 0], [3, 0, 0], [0, 4, 0]), spec);
+    expect(weights['m2']![0]).toBeLessThan(0.5 * weights['m0']![0]!);
+  });
+});
+
+describe('calibration on the selection part', () => {
+  it.each([0.6, 1.7])('finds the temperature %d that the labels were drawn with, and divides by it', (temperature) => {
+    const { labels, clean } = records(6000, temperature, 5);
+    const found = calibrate({ labels, clean, degraded: [] });
+    expect(Math.abs(Math.log(found.temperature / temperature))).toBeLessThan(0.08);
+    expect(calibrated(clean, found)[17]).toBeCloseTo(clean.logits[17]! / found.temperature, 5);
+  });
+
+  it('is not led far by a handful of records, and by none not at all', () => {
+    const { labels, clean } = records(8, 1, 6);
+    // All eight happen to be right: alone they would ask for certainty.
+    const sure = { ...clean, logits: clean.logits.map((_, k) => (k % 4 === labels[Math.floor(k / 4)] ? 1 : 0)) };
+    expect(calibrate({ labels, clean: sure, degraded: [] }).temperature).toBeGreaterThan(0.2);
+    expect(calibrate({ labels, clean: { ...clean, present: new Uint8Array(8) }, degraded: [] })).toEqual(UNCALIBRATED);
+  });
+
+  it('discounts unusual records as far as the noisy copies deserve, and not at all where they are as good as clean ones', () => {
+    const { labels, clean } = records(2000, 1, 7);
+    const far = new Float64Array(2000).fill(6);
+    const good = { ...clean, atypicality: far };
+    const wrong = { ...good, logits: clean.logits.map((_, k) => clean.logits[(k + 404) % clean.logits.length]!) };
+    expect(calibrate({ labels, clean, degraded: [good] }).discount).toBe(0);
+    const { discount, temperature } = calibrate({ labels, clean, degraded: [wrong] });
+    expect(discount).toBeGreaterThan(0.5);
+    expect(calibrated(wrong, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / (temperature * (1 + 4 * discount)), 5);
+    // Within two standard deviations nothing is discounted, on either side.
+    expect(calibrated({ ...wrong, atypicality: new Float64Array(2000).fill(-1.9) }, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / temperature, 5);
+    expect(calibrated({ ...wrong, atypicality: new Float64Array(2000).fill(-6) }, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / (temperature * (1 + 4 * discount)), 5);
+  });
+});
+
+describe('what is unusual', () => {
+  const size = 24;
+  const uniform = seededUniform(3, 'inputs');
+  const inputs: Inputs = { size, present: new Uint8Array(300).fill(1), features: Float32Array.from({ length: 300 * size }, (_, k) => (1 + (k % size)) * (uniform() + uniform() + uniform() - 1.5)) };
+  const typical = typicalOf(inputs)!;
+
+  it('lies far from the selection records, or too near their mean; they themselves have mean 0 and standard deviation 1', () => {
+    const own = atypicality(typical, inputs);
+    const mean = own.reduce((a, b) => a + b) / own.length;
+    expect(mean).toBeCloseTo(0, 9);
+    expect(own.reduce((sum, z) => sum + z * z, 0) / own.length).toBeCloseTo(1, 9);
+    const noisy = degrade('noise', inputs, { typical, uniform, strength: 3 });
+    expect(Math.min(...atypicality(typical, noisy))).toBeGreaterThan(2);
+    expect(Math.max(...atypicality(typical, degrade('blank', inputs, { typical, uniform })))).toBeLessThan(-2);
+  });
+
+  it('is not told from few records, or from records that are all alike', () => {
+    expect(typicalOf({ ...inputs, present: inputs.present.map((_, i) => (i < 19 ? 1 : 0)) })).toBeUndefined();
+    expect(typicalOf({ ...inputs, features: inputs.features.map((_, k) => k % size) })).toBeUndefined();
+  });
+
+  it('a record of one number everywhere counts as missing, unless it has only a few numbers', () => {
+    const some: Inputs = { size: 8, present: Uint8Array.of(1, 1, 0), features: Float32Array.from({ length: 24 }, (_, k) => (k < 8 ? 0.5 : k % 8)) };
+    expect([...withoutBlanks(some)]).toEqual([0, 1, 0]);
+    expect([...withoutBlanks({ size: 4, present: Uint8Array.of(1), features: new Float32Array(4) })]).toEqual([1]);
+  });
+
+  it('each degradation is what it says: noise of the stated size, nothing, another record of the same patients, none', () => {
+    const { features } = degrade('noise', inputs, { typical, uniform, strength: 2 });
+    const ratio = features.reduce((sum, x, k) => sum + (x - inputs.features[k]!) ** 2 / typical.variance[k % size]!, 0) / features.length;
+    expect(ratio).toBeCloseTo(4, 0);
+    const row = (from: Float32Array, i: number): string => from.subarray(i * size, (i + 1) * size).join();
+    const { features: swapped } = degrade('swap', inputs, { typical, uniform });
+    const rows = Array.from({ length: 300 }, (_, i) => i);
+    expect(rows.filter((i) => row(swapped, i) === row(inputs.features, i))).toEqual([]);
+    expect(new Set(rows.map((i) => row(swapped, i)))).toEqual(new Set(rows.map((i) => row(inputs.features, i))));
+    expect(degrade('missing', inputs, { typical, uniform }).present.includes(1)).toBe(false);
+    expect(new Set(degrade('blank', inputs, { typical, uniform }).features)).toEqual(new Set([0]));
+  });
+});
+
+describe('robustness', () => {
+  const { labels, clean } = records(900, 1, 9);
+  const samples: ScoredSamples = { classes: 4, labels, modalities: { a: clean, b: { ...clean, logits: clean.logits.map((logit) => 0.8 * logit) } } };
+  const useless = (modality: string) => DEGRADATIONS.map((degradation) => ({ modality, degradation, logits: clean.logits.map((_, k) => clean.logits[(k + 1004) % clean.logits.length]!), present: clean.present }));
+
+  it('is the intact evaluation where what fails is as good as what does not, for every kind, share and rule', () => {
+    const same = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, ...clean }));
+    const intact = evaluateSamples(samples, spec).fused;
+    const found = evaluateRobustness(samples, { degraded: same, spec, uniform: seededUniform(1, 'share') });
+    expect(found.map(({ degradation, share }) => `${degradation} ${share}`)).toEqual(DEGRADATIONS.flatMap((kind) => [0.1, 0.3, 0.5].map((share) => `${kind} ${share}`)));
+    for (const { fused } of found) expect(fused.product).toEqual({ accuracy: intact.product.accuracy, ece15: intact.product.ece15 });
+  });
+
+  it('falls with the share that fails, and the robust product stays better calibrated than the plain one', () => {
+    const found = evaluateRobustness(samples, { degraded: useless('a'), spec, uniform: seededUniform(1, 'share') });
+    const [tenth, , half] = found.filter(({ degradation }) => degradation === 'swap');
+    expect(half!.fused.product.accuracy).toBeLessThan(tenth!.fused.product.accuracy - 0.03);
+    expect(half!.fused.robust.ece15).toBeLessThan(half!.fused.product.ece15);
+  });
+});
