@@ -17,10 +17,9 @@ const COMPRESSED: readonly (readonly [string, string])[] = [
 
 /** Takes the pixels and what says how to read them; nothing else of the header is looked at, and none of it is in a message. */
 export const decodeDicom: Decoders['dicom'] = async (bytes) => {
-  const { parseDicom } = await loadParser();
-  const header = attempt(() => parseDicom(bytes, { untilTag: 'x00020010' }));
-  const syntax = header?.string('x00020010') ?? '';
-  if (header === undefined || syntax === '') return { unreadable: 'expected a DICOM file (part 10, with its preamble), found another kind of file or a damaged one' };
+  const { parseDicom, readPart10Header } = await loadParser();
+  const syntax = attempt(() => readPart10Header(bytes).string('x00020010'));
+  if (syntax === undefined) return { unreadable: 'expected a DICOM file (part 10, with its preamble), found another kind of file or a damaged one' };
   if (!UNCOMPRESSED.includes(syntax)) {
     const found = COMPRESSED.find(([prefix]) => syntax.startsWith(prefix))?.[1] ?? 'another';
     return { unreadable: `expected uncompressed little-endian pixels, found ${found} encoding; convert it with gdcmconv --raw IN OUT (or dcmdjpeg, dcmdrle of DCMTK)` };
