@@ -38,6 +38,7 @@ export const siteFiles = (folder: string) => ({
   study: join(folder, 'study.json'),
   ledger: join(folder, 'ledger.jsonl'),
   staged: join(folder, 'staged.bin'),
+  unreadable: join(folder, 'unreadable.jsonl'),
 });
 
 /** The key is generated here and never leaves; a key that exists already (an interrupted enrolment) is used again. */

@@ -46,8 +46,9 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
     const choice = backend ?? settings.backend;
     const trainer = trainers.get(choice) ?? startTrainer(choice);
     trainers.set(choice, trainer);
-    const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, backend: choice });
-    emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}` });
+    const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, home: folder, backend: choice });
+    const leftOut = report.unreadable === 0 ? '' : `; ${report.unreadable} unreadable files left out, listed in ${files.unreadable}`;
+    emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}${leftOut}` });
     const modality = study.modalities[settings.modality];
     if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
     const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;

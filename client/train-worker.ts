@@ -1,14 +1,18 @@
+import { rm } from 'node:fs/promises';
 import { parentPort } from 'node:worker_threads';
 import { AntiphonError } from '../shared/errors.ts';
-import { buildDataset, type Dataset } from '../shared/data/dataset.ts';
+import { buildDataset, type Dataset, type UnreadableRecord } from '../shared/data/dataset.ts';
+import { closeFeatures } from '../shared/data/features.ts';
 import { networkOf, type Network } from '../shared/model/network.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
+import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { openBackend, type BackendReport } from '../shared/platform/backend.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
 import { createKeyStream } from '../shared/platform/key-stream.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import type { Study } from '../shared/study/schema.ts';
+import { siteFiles } from './keystore.ts';
 import type { TrainerAnswer, TrainerRequest } from './train-job.ts';
 import { checkPatientCap, trainRound } from './train.ts';
 
@@ -29,14 +33,25 @@ async function open(request: Extract<TrainerRequest, { type: 'open' }>): Promise
   if (site === undefined) throw new AntiphonError('study-invalid', `the study has no site "${request.site}"`);
   const { where, share } = site;
   const selection = { ...(where === undefined ? {} : { where }), ...(share === undefined ? {} : { share }) };
-  const dataset = await buildDataset({ study, modality: site.modality, selection, files: openDataFolder(request.data), primitives: nodePrimitives });
+  const { unreadable: list } = siteFiles(request.home);
+  let unreadable = 0;
+  await rm(list, { force: true });
+  const listUnreadable = async (records: readonly UnreadableRecord[]): Promise<string> => {
+    unreadable = records.length;
+    await writeFileAtomic(list, records.map((record) => `${JSON.stringify(record)}\n`).join(''), 0o600);
+    return list;
+  };
+  const files = openDataFolder(request.data, { cacheFolder: request.home });
+  const dataset = await buildDataset({ study, modality: site.modality, selection, files, primitives: nodePrimitives, listUnreadable });
   checkPatientCap(site.name, dataset.patients.ids.length, site.patients);
   const network = networkOf(study, site.modality);
   backend ??= openBackend(request.backend);
   const report = await backend;
   await proveBackend([network]);
+  const earlier = sites.get(site.name);
+  if (earlier !== undefined) closeFeatures(earlier.dataset.features);
   sites.set(site.name, { study, network, dataset, patients: site.patients });
-  return { type: 'opened', id: request.id, backend: `${report.name} (${report.package} ${report.version})`, why: report.why };
+  return { type: 'opened', id: request.id, backend: `${report.name} (${report.package} ${report.version})`, why: report.why, unreadable };
 }
 
 async function train(request: Extract<TrainerRequest, { type: 'train' }>): Promise<TrainerAnswer> {

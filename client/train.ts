@@ -1,5 +1,6 @@
 import { AntiphonError } from '../shared/errors.ts';
 import type { Dataset } from '../shared/data/dataset.ts';
+import { gatherRecords } from '../shared/data/features.ts';
 import { clippedGradientSum, gradientSum } from '../shared/model/gradients.ts';
 import type { Network } from '../shared/model/network.ts';
 import { disposeWeights, loadWeights } from '../shared/model/weights.ts';
@@ -73,13 +74,8 @@ async function sumOfGradients(
   { network, dataset }: LocalTraining,
   { current, sampled, plan }: { readonly current: Float32Array; readonly sampled: Int32Array; readonly plan: MechanismPlan | undefined },
 ): Promise<Float64Array> {
-  const { size } = dataset;
-  const features = new Float32Array(sampled.length * size);
-  const labels = new Int32Array(sampled.length);
-  sampled.forEach((record, i) => {
-    features.set(dataset.features.subarray(record * size, (record + 1) * size), i * size);
-    labels[i] = dataset.labels[record]!;
-  });
+  const features = gatherRecords(dataset, sampled);
+  const labels = Int32Array.from(sampled, (record) => dataset.labels[record]!);
   const loaded = loadWeights(network, current);
   try {
     const batch = { network, weights: loaded, features, labels, microBatch: MICRO_BATCH };

@@ -1,13 +1,15 @@
 import { toHex, utf8 } from '../../shared/bytes.ts';
 import type { Primitives } from '../../shared/crypto/primitives.ts';
 import { buildDataset, type Dataset } from '../../shared/data/dataset.ts';
+import { gatherRecords } from '../../shared/data/features.ts';
 import type { DataFiles } from '../../shared/data/files.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
 import { allowedValues, inShare, shareOf } from '../../shared/data/selection.ts';
+import { isParquet } from '../../shared/data/table.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { uniformIndex } from '../../shared/privacy/poisson.ts';
 import { freshBytes, type RandomSource } from '../../shared/privacy/random.ts';
-import type { FilterSpec, Modality, SiteSpec, Study } from '../../shared/study/schema.ts';
+import type { FilterSpec, Modality, RecordsSpec, SiteSpec, Study } from '../../shared/study/schema.ts';
 
 export interface CanaryRequest {
   readonly study: Study;
@@ -15,7 +17,7 @@ export interface CanaryRequest {
   readonly count: number;
   /** The site's real records: canaries keep to the range of their features where the study sets no bound. */
   readonly like: Dataset;
-  readonly files: Pick<DataFiles, 'parseCsv'>;
+  readonly files: DataFiles;
   readonly primitives: Primitives;
   readonly random: RandomSource;
 }
@@ -27,9 +29,11 @@ export interface CanaryRequest {
  */
 export async function makeCanaries(request: CanaryRequest): Promise<Dataset> {
   const { study, site, count } = request;
-  const spec = study.modalities[site.modality];
-  invariant(spec !== undefined, `modality ${site.modality}`);
-  const made = await buildDataset({ study, modality: site.modality, selection: site, files: canaryFiles(request, spec), primitives: request.primitives });
+  const own = study.modalities[site.modality];
+  invariant(own !== undefined, `modality ${site.modality}`);
+  const spec = { ...own, records: plainRecords(own.records) };
+  const modalities = { ...study.modalities, [site.modality]: spec };
+  const made = await buildDataset({ study: { ...study, modalities }, modality: site.modality, selection: site, files: canaryFiles(request, spec), primitives: request.primitives });
   if (made.patients.ids.length !== count) {
     throw new AntiphonError('study-invalid', `no canaries can be made for site "${site.name}": its "where" names patients or rows one by one; audit another modality with --modality, or select the site's records by another column`);
   }
@@ -37,24 +41,28 @@ export async function makeCanaries(request: CanaryRequest): Promise<Dataset> {
 }
 
 /** The patients that `included` marks with 1; each has one record. */
-export function subset({ size, features, labels, lines, patients }: Dataset, included: Uint8Array): Dataset {
+export function subset(dataset: Dataset, included: Uint8Array): Dataset {
+  const { size, labels, lines, patients } = dataset;
   const chosen = Array.from(included.keys()).filter((i) => included[i] === 1);
   invariant(labels.length === included.length && patients.ids.length === included.length, 'a coin per patient, a record per patient');
-  const kept = new Float32Array(chosen.length * size);
-  chosen.forEach((record, i) => {
-    kept.set(features.subarray(record * size, (record + 1) * size), i * size);
-  });
   return {
     size,
-    features: kept,
+    features: gatherRecords(dataset, chosen),
     labels: Int32Array.from(chosen, (i) => labels[i]!),
     lines: Int32Array.from(chosen, (i) => lines[i]!),
     patients: { ids: chosen.map((i) => patients.ids[i]!), records: chosen.map((_, i) => Int32Array.of(i)) },
   };
 }
 
+/** Of records in files or text, or in Parquet: what comes out of them, as a plain array. Canaries can then be more extreme than any picture, which makes the audit no weaker. */
+function plainRecords(records: RecordsSpec): RecordsSpec & { readonly values: string } {
+  const { values } = records;
+  if (values !== undefined && !isParquet(values) && !isParquet(records.index)) return { ...records, values };
+  return { ...records, index: 'canaries.csv', values: 'canaries.npy', files: undefined, text: undefined, columns: undefined, row: undefined };
+}
+
 /** The index and values files of the canaries, as the modality's `records` name them. */
-function canaryFiles({ study, site, count, like, files, primitives, random }: CanaryRequest, spec: Modality): DataFiles {
+function canaryFiles({ study, site, count, like, files, primitives, random }: CanaryRequest, spec: Modality & { readonly records: { readonly values: string } }): DataFiles {
   const { records } = spec;
   const names = records.row === records.patient ? numbers(count, { site, primitives }) : canaryNames(count, { site, primitives, random });
   const lines = names.length;
@@ -68,7 +76,7 @@ function canaryFiles({ study, site, count, like, files, primitives, random }: Ca
   for (const [column, allowed] of filterValues([records.where, site.where])) index.set(column, () => allowed[allowed.length > 1 ? uniformIndex(allowed.length, random) : 0] ?? '');
   const written = new Map([[records.values, records.columns === undefined ? formatNpy({ shape: [lines, ...spec.shape], data: values }) : table(features, lines)]]);
   written.set(records.index, table(index, lines));
-  return { parseCsv: files.parseCsv, read: (path) => Promise.resolve(written.get(path) ?? new Uint8Array()) };
+  return { ...files, read: (path) => Promise.resolve(written.get(path) ?? new Uint8Array()) };
 }
 
 /** The transform's default bound: as good as none. */
@@ -87,7 +95,9 @@ function rawFeatures({ count, like, spec, random }: { readonly count: number; re
   }
   const at = (constant: number | readonly number[], feature: number): number => (typeof constant === 'number' ? constant : (constant[feature] ?? 0));
   const reach = new Float64Array(size).fill(clip < UNBOUNDED ? clip : 0);
-  if (clip >= UNBOUNDED) like.features.forEach((value, i) => (reach[i % size] = Math.max(reach[i % size]!, Math.abs(value))));
+  for (let record = 0; clip >= UNBOUNDED && record < like.labels.length; record += 1) {
+    gatherRecords(like, [record]).forEach((value, i) => (reach[i] = Math.max(reach[i]!, Math.abs(value))));
+  }
   const coins = freshBytes(random, count * size);
   return Float32Array.from({ length: count * size }, (_, i) => {
     const feature = i % size;

@@ -1,5 +1,6 @@
 import type { Dataset } from '../../shared/data/dataset.ts';
 import type { EvaluationModality } from '../../shared/data/evaluation-set.ts';
+import { copyRecord } from '../../shared/data/features.ts';
 import type { Study } from '../../shared/study/schema.ts';
 
 /** The sites' training records, by site, and those of the test part, by modality. */
@@ -67,7 +68,7 @@ function align(found: readonly Found[], subjects: number): EvaluationModality {
   const features = new Float32Array(subjects * size);
   const present = new Uint8Array(subjects);
   for (const { subject, dataset, record } of found) {
-    features.set(dataset.features.subarray(record * size, (record + 1) * size), subject * size);
+    copyRecord(dataset, record, { target: features, offset: subject * size });
     present[subject] = 1;
   }
   return { features, present };

@@ -1,6 +1,7 @@
 import { checkPatientCap } from '../../client/train.ts';
 import type { Primitives } from '../../shared/crypto/primitives.ts';
 import { buildDataset, type Dataset } from '../../shared/data/dataset.ts';
+import { gatherRecords } from '../../shared/data/features.ts';
 import type { DataFiles } from '../../shared/data/files.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { clippedGradientSum } from '../../shared/model/gradients.ts';
@@ -145,13 +146,14 @@ async function observe(parts: StudyParts, { site, network, canaries, scorer }: T
 }
 
 /** Every canary's gradient, as training computes it for a batch of one, clipped; and how many times longer it was. */
-async function ownGradients({ features, labels, size }: Dataset, { network, weights, clipNorm }: { readonly network: Network; readonly weights: Float32Array; readonly clipNorm: number }): Promise<Pick<CanaryObservation, 'gradients' | 'lengths'>> {
+async function ownGradients(canaries: Dataset, { network, weights, clipNorm }: { readonly network: Network; readonly weights: Float32Array; readonly clipNorm: number }): Promise<Pick<CanaryObservation, 'gradients' | 'lengths'>> {
+  const { labels } = canaries;
   const gradients = new Float32Array(labels.length * network.size);
   const lengths = new Float64Array(labels.length);
   const loaded = loadWeights(network, weights);
   try {
     for (let i = 0; i < labels.length; i += 1) {
-      const own = { features: features.subarray(i * size, (i + 1) * size), labels: labels.subarray(i, i + 1) };
+      const own = { features: gatherRecords(canaries, [i]), labels: labels.subarray(i, i + 1) };
       const gradient = await clippedGradientSum({ network, weights: loaded, microBatch: 1, clipThreshold: Infinity, ...own });
       lengths[i] = Math.max(1, Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0)) / clipNorm);
       gradients.set(gradient.map((value) => value / lengths[i]!), i * network.size);

@@ -1,4 +1,5 @@
 import type { Dataset } from '../../shared/data/dataset.ts';
+import { copyRecord } from '../../shared/data/features.ts';
 import { freshBytes, type RandomSource } from '../../shared/privacy/random.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import type { Records } from './crowd.ts';
@@ -51,7 +52,7 @@ function gather(pooled: readonly Pooled[]): Dataset {
   const records = pooled.map(({ dataset, records: own }) => {
     const first = next;
     for (const record of own) {
-      features.set(dataset.features.subarray(record * size, (record + 1) * size), next * size);
+      copyRecord(dataset, record, { target: features, offset: next * size });
       labels[next] = dataset.labels[record]!;
       lines[next] = dataset.lines[record]!;
       next += 1;

@@ -1,17 +1,21 @@
 import type { Primitives } from '../crypto/primitives.ts';
 import { AntiphonError } from '../errors.ts';
 import type { Modality, Study } from '../study/schema.ts';
+import { selectEntries, type Entry } from './entries.ts';
+import { closeFeatures, collectRows, type Features, type RowCollector } from './features.ts';
 import type { DataFiles } from './files.ts';
-import { selects, shareOf, type Selection } from './selection.ts';
-import { columnIndex, readTable, type Table } from './table.ts';
-import { encoderInputReader, readValues } from './values.ts';
+import { inOrder } from './in-order.ts';
+import { recordReader, type RecordReader } from './record-files.ts';
+import type { Selection } from './selection.ts';
+import { readTable } from './table.ts';
+import { encoderInput, readValues, type RecordNormaliser } from './values.ts';
 
 /** The records of one modality that a site holds, or that an evaluation uses. SENSITIVE at a site: never logged, never sent. */
 export interface Dataset {
   /** Features per record, as the encoder sees them. */
   readonly size: number;
-  /** [records, size] row-major, normalised by the study's public constants, then through the modality's front-end. */
-  readonly features: Float32Array;
+  /** Normalised by the study's public constants, then through the modality's front-end; `copyRecord` reads them wherever they are. */
+  readonly features: Features;
   /** Class of each record, 0-based. */
   readonly labels: Int32Array;
   /** The units of privacy, in order of first appearance; `records[i]` are the record indices of patient `ids[i]`. */
@@ -31,36 +35,48 @@ export interface DatasetRequest {
   readonly primitives: Pick<Primitives, 'sha256'>;
   /** The index column that joins modalities (`evaluation.sample`). */
   readonly sampleColumn?: string;
+  /** Keeps the list of the files that could not be read, before anything is decided on it; returns where, for the message. */
+  readonly listUnreadable?: (records: readonly UnreadableRecord[]) => Promise<string>;
 }
+
+/** SENSITIVE: `path` may name a patient. */
+export interface UnreadableRecord {
+  /** Of the index. */
+  readonly line: number;
+  readonly path: string;
+  readonly why: string;
+}
+
+/** Files that are decoded at the same time: each may hold a large picture for a moment. */
+const DECODED_AT_ONCE = 4;
 
 /**
  * Reads, selects, normalises, applies the front-end, groups by patient. Throws AntiphonError('data-invalid') naming file and line (never a value) on a missing
- * file or column, a wrong shape, a label or row out of range, a missing or infinite feature, or when nothing is selected.
+ * file or column, a wrong shape, a label or row out of range, a missing or infinite feature, more corrupt files than the study allows, or when nothing is selected.
  */
 export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
   const { study, modality: name, selection, files, primitives, sampleColumn } = request;
   const spec = study.modalities[name];
   if (spec === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${name}"; it has: ${Object.keys(study.modalities).join(', ')}`);
   const index = await readTable(files, spec.records.index);
-  const entries = selectEntries({ index, spec, selection, sampleColumn, classes: study.classes, sha256: primitives.sha256 });
-  const values = await readValues(files, { name, spec });
-  const { size, read } = encoderInputReader(values, { name, spec });
-
-  const features = new Float32Array(entries.length * size);
-  const kept: Entry[] = [];
-  for (const entry of entries) {
-    if (entry.row >= values.rows) {
-      throw new AntiphonError('data-invalid', `${index.path}:${entry.line} points beyond the last row of ${values.path}, which has ${values.rows}; the two files do not belong together`);
-    }
-    if (read(entry.row, features, kept.length * size)) kept.push(entry);
-  }
+  const reader = recordReader(files, spec);
+  const entries = selectEntries({ index, spec, selection, sampleColumn, cells: reader, classes: study.classes, sha256: primitives.sha256 });
+  const { size, prepare } = encoderInput({ name, spec });
+  const rows = collectRows({ records: entries.length, size, ...files });
+  const reading: Reading = { spec, entries, size, prepare, rows };
+  const kept = await (reader === undefined ? readRows(request, reading) : readRecords(request, { ...reading, read: reader.read })).catch((error: unknown) => {
+    closeFeatures(rows.finish());
+    throw error;
+  });
+  const features = rows.finish();
   if (kept.length === 0) {
+    closeFeatures(features);
     const why = entries.length === 0 ? 'no line passes' : `${entries.length} lines pass, none with ${spec.records.minimumMeasured} measured features;`;
     throw new AntiphonError('data-invalid', `expected records of modality "${name}" in ${index.path}: ${why} ${describe(spec, selection)}; check the study's "where" and "share" and the data folder`);
   }
   return {
     size,
-    features: kept.length === entries.length ? features : features.slice(0, kept.length * size),
+    features,
     labels: Int32Array.from(kept, ({ label }) => label),
     lines: Int32Array.from(kept, ({ line }) => line),
     patients: groupByPatient(kept),
@@ -68,60 +84,58 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
   };
 }
 
-interface Entry {
-  readonly line: number;
-  readonly row: number;
-  readonly label: number;
-  readonly patient: string;
-  readonly sample: string;
+interface Reading {
+  readonly spec: Modality;
+  readonly entries: readonly Entry[];
+  /** Features per record, as the encoder sees them. */
+  readonly size: number;
+  readonly prepare: RecordNormaliser;
+  readonly rows: RowCollector;
 }
 
-function selectEntries(input: {
-  readonly index: Table;
-  readonly spec: Modality;
-  readonly selection: Selection;
-  readonly sampleColumn: string | undefined;
-  readonly classes: readonly string[];
-  readonly sha256: Primitives['sha256'];
-}): Entry[] {
-  const { index, spec, selection, sampleColumn, classes, sha256 } = input;
-  const { records } = spec;
-  const at = (column: string, purpose: string): number => columnIndex(index, column, purpose);
-  const patientAt = at(records.patient, 'records.patient');
-  const labelAt = at(records.label, 'records.label');
-  const rowAt = records.row === undefined ? undefined : at(records.row, 'records.row');
-  const sampleAt = sampleColumn === undefined ? undefined : at(sampleColumn, 'evaluation.sample');
-  const filters = [records.where, selection.where];
-  const filterAt = new Map(filters.flatMap((filter) => Object.keys(filter ?? {})).map((column) => [column, at(column, 'where')]));
-  const labelOf = labelReader(classes);
-
-  return index.rows.flatMap(({ cells, line }, position): Entry[] => {
-    const text = (column: number): string => cells[column] ?? '';
-    const named = (column: number, key: string): string => {
-      if (text(column) !== '') return text(column);
-      throw new AntiphonError('data-invalid', `expected a value in column "${index.columns[column] ?? ''}" (${key}) of ${index.path}:${line}, found an empty cell`);
-    };
-    const patient = named(patientAt, 'records.patient');
-    const chosen = selects({ filters, share: selection.share, cell: (column) => text(filterAt.get(column) ?? -1), position: () => shareOf(sha256, patient) });
-    if (!chosen) return [];
-    const label = labelOf(text(labelAt));
-    if (label === undefined) {
-      throw new AntiphonError('data-invalid', `expected a class in ${index.path}:${line}, column "${records.label}": a number from 0 to ${classes.length - 1} or a name among the study's "classes"; found something else: correct the file or the classes`);
+/** From one `values` file; returns the entries that have a record. */
+async function readRows({ files, modality: name }: DatasetRequest, { spec, entries, size, prepare, rows }: Reading): Promise<readonly Entry[]> {
+  const values = await readValues(files, { name, spec });
+  const row = new Float32Array(size);
+  return entries.filter((entry) => {
+    if (entry.row >= values.rows) {
+      throw new AntiphonError('data-invalid', `${spec.records.index}:${entry.line} points beyond the last row of ${values.path}, which has ${values.rows}; the two files do not belong together`);
     }
-    const row = rowAt === undefined ? position : rowNumber(text(rowAt));
-    if (row === undefined) throw new AntiphonError('data-invalid', `expected a row number of ${records.values} in ${index.path}:${line}, column "${records.row ?? ''}", found something else`);
-    return [{ line, row, label, patient, sample: sampleAt === undefined ? '' : named(sampleAt, 'evaluation.sample') }];
+    const present = prepare(values.record(entry.row), row, 0);
+    if (present) rows.append(row);
+    return present;
   });
 }
 
-/** A class's name goes before its number, for classes whose names are numbers. */
-function labelReader(classes: readonly string[]): (text: string) => number | undefined {
-  const byText = new Map([...classes.map((_, i): [string, number] => [String(i), i]), ...classes.map((name, i): [string, number] => [name, i])]);
-  return (text) => byText.get(text) ?? (/^\d+(?:\.0+)?$/.test(text) ? byText.get(String(Number(text))) : undefined);
+/** From a file, or a text, of each record; only what the encoder sees of it is kept. */
+async function readRecords(request: DatasetRequest, { spec, entries, size, prepare, rows, read }: Reading & { readonly read: RecordReader }): Promise<readonly Entry[]> {
+  const { index, files } = spec.records;
+  const row = new Float32Array(size);
+  const kept: Entry[] = [];
+  const unreadable: UnreadableRecord[] = [];
+  const given = entries.filter(({ cell }) => cell !== '');
+  for await (const { item: entry, result: record } of inOrder(given, DECODED_AT_ONCE, ({ cell }) => read(cell))) {
+    if ('unreadable' in record) {
+      unreadable.push({ line: entry.line, path: entry.cell, why: record.unreadable });
+    } else if (prepare({ value: (feature) => record[feature]!, place: (feature) => `the record of ${index}:${entry.line}, feature ${feature}` }, row, 0)) {
+      rows.append(row);
+      kept.push(entry);
+    }
+  }
+  if (unreadable.length > 0) {
+    const listed = await request.listUnreadable?.(unreadable);
+    const allowed = files?.corruptAtMost ?? 0;
+    if (unreadable.length > allowed) throw tooManyUnreadable(unreadable, { index, of: given.length, allowed, listed });
+  }
+  return kept;
 }
 
-function rowNumber(text: string): number | undefined {
-  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+const SHOWN = 5;
+
+function tooManyUnreadable(records: readonly UnreadableRecord[], { index, of, allowed, listed }: { readonly index: string; readonly of: number; readonly allowed: number; readonly listed: string | undefined }): AntiphonError {
+  const first = records.slice(0, SHOWN).map(({ line, why }) => `${index}:${line} (${why})`).join(', ');
+  const more = records.length > SHOWN ? ` and ${records.length - SHOWN} more` : '';
+  return new AntiphonError('data-invalid', `${records.length} of ${of} files cannot be read, the study allows ${allowed} (corruptAtMost): ${first}${more}${listed === undefined ? '' : `; all are listed in ${listed}`}; repair them, or empty their cells in the index`);
 }
 
 function groupByPatient(entries: readonly Entry[]): Dataset['patients'] {

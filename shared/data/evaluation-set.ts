@@ -2,6 +2,7 @@ import type { Primitives } from '../crypto/primitives.ts';
 import { AntiphonError } from '../errors.ts';
 import type { FilterSpec, ShareSpec, Study } from '../study/schema.ts';
 import { buildDataset, type Dataset } from './dataset.ts';
+import { closeFeatures, copyRecord } from './features.ts';
 import type { DataFiles } from './files.ts';
 import { allowedValues, type Selection } from './selection.ts';
 
@@ -63,14 +64,17 @@ export async function buildEvaluationSet(input: {
   };
 }
 
-function align({ size, features, samples = [] }: Dataset, positions: ReadonlyMap<string, number>): EvaluationModality {
+/** In memory whatever its size: these records are public, and every evaluation reads them all. */
+function align(dataset: Dataset, positions: ReadonlyMap<string, number>): EvaluationModality {
+  const { size, samples = [] } = dataset;
   const aligned = new Float32Array(positions.size * size);
   const present = new Uint8Array(positions.size);
   samples.forEach((sample, record) => {
     const position = positions.get(sample) ?? 0;
-    aligned.set(features.subarray(record * size, (record + 1) * size), position * size);
+    copyRecord(dataset, record, { target: aligned, offset: position * size });
     present[position] = 1;
   });
+  closeFeatures(dataset.features);
   return { features: aligned, present };
 }
 

@@ -1,9 +1,9 @@
 import didYouMean from 'didyoumean2';
 import { fromUtf8 } from '../bytes.ts';
 import { AntiphonError } from '../errors.ts';
-import type { CsvLine, DataFiles } from './files.ts';
+import type { CsvLine, DataFiles, ParquetColumns } from './files.ts';
 
-/** A CSV file with a header; every row has as many cells as the header. */
+/** A CSV file with a header, or a Parquet file; every row has as many cells as there are columns. */
 export interface Table {
   readonly path: string;
   readonly columns: readonly string[];
@@ -11,7 +11,18 @@ export interface Table {
 }
 
 export async function readTable(files: DataFiles, path: string): Promise<Table> {
-  return parseTable({ bytes: await files.read(path), path, parseCsv: files.parseCsv });
+  const bytes = await files.read(path);
+  return isParquet(path) ? tableOf(await files.decoders.parquet(bytes, path), path) : parseTable({ bytes, path, parseCsv: files.parseCsv });
+}
+
+export function isParquet(path: string): boolean {
+  return path.endsWith('.parquet');
+}
+
+/** Cells as a CSV file would hold them: nothing for null, `true` and `false`. The line of a record is its row, from 1. */
+function tableOf({ rows, names, columns }: ParquetColumns, path: string): Table {
+  const cells = names.map((name) => columns.get(name) ?? []);
+  return { path, columns: names, rows: Array.from({ length: rows }, (_, row) => ({ cells: cells.map((column) => String(column[row] ?? '')), line: row + 1 })) };
 }
 
 /** Throws AntiphonError('data-invalid') on bytes that are not UTF-8, broken quoting, a missing or repeated header, a ragged line. Never quotes a cell. */
@@ -43,8 +54,11 @@ function linesOf(path: string, parse: () => readonly CsvLine[]): readonly CsvLin
 /** The position of a column; `purpose` says who asks for it (a key of the study file). */
 export function columnIndex(table: Table, name: string, purpose: string): number {
   const index = table.columns.indexOf(name);
-  if (index >= 0) return index;
-  const [nearest] = [didYouMean(name, [...table.columns])].flat();
-  const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `it has: ${table.columns.join(', ')}`;
-  throw new AntiphonError('data-invalid', `expected the column "${name}" (${purpose}) in ${table.path}, found none; ${hint}`);
+  return index >= 0 ? index : missingColumn(table, name, purpose);
+}
+
+export function missingColumn({ path, columns }: Pick<Table, 'path' | 'columns'>, name: string, purpose: string): never {
+  const [nearest] = [didYouMean(name, [...columns])].flat();
+  const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `it has: ${columns.join(', ')}`;
+  throw new AntiphonError('data-invalid', `expected the column "${name}" (${purpose}) in ${path}, found none; ${hint}`);
 }

@@ -1,28 +1,32 @@
-import { AntiphonError } from '../errors.ts';
+import { AntiphonError, invariant } from '../errors.ts';
 import type { Modality, TransformSpec } from '../study/schema.ts';
-import type { DataFiles } from './files.ts';
+import type { DataFiles, ParquetColumns } from './files.ts';
 import { createFrontEnd } from './front-end.ts';
 import { parseNpy } from './npy.ts';
-import { columnIndex, readTable, type Table } from './table.ts';
+import { columnIndex, isParquet, missingColumn, readTable, type Table } from './table.ts';
 
 /** The `values` file of a modality: raw features by row, NaN where not measured. */
 export interface ValuesFile {
   readonly path: string;
   readonly rows: number;
-  /** Features per row. */
-  readonly size: number;
-  readonly value: (row: number, feature: number) => number;
+  readonly record: (row: number) => RawRecord;
+}
+
+/** One record as it is in its file. */
+export interface RawRecord {
+  readonly value: (feature: number) => number;
   /** For messages: the place of a feature, never its value. */
-  readonly place: (row: number, feature: number) => string;
+  readonly place: (feature: number) => string;
 }
 
 export async function readValues(files: DataFiles, modality: { readonly name: string; readonly spec: Modality }): Promise<ValuesFile> {
   const { values: path, columns } = modality.spec.records;
-  return columns === undefined ? npyValues(await files.read(path), modality) : tableValues(await readTable(files, path), columns);
+  invariant(path !== undefined, `a values file of modality ${modality.name}`);
+  if (columns === undefined) return npyValues(await files.read(path), { ...modality, path });
+  return isParquet(path) ? parquetValues(await files.decoders.parquet(await files.read(path), path, columns), { path, columns }) : tableValues(await readTable(files, path), columns);
 }
 
-function npyValues(bytes: Uint8Array, { name, spec }: { readonly name: string; readonly spec: Modality }): ValuesFile {
-  const path = spec.records.values;
+function npyValues(bytes: Uint8Array, { name, spec, path }: { readonly name: string; readonly spec: Modality; readonly path: string }): ValuesFile {
   const { shape, data } = parseNpy(bytes, path);
   const [rows, ...record] = shape;
   const size = spec.shape.reduce((product, length) => product * length, 1);
@@ -32,9 +36,7 @@ function npyValues(bytes: Uint8Array, { name, spec }: { readonly name: string; r
   return {
     path,
     rows,
-    size,
-    value: (row, feature) => data[row * size + feature] ?? Number.NaN,
-    place: (row, feature) => `${path}, row ${row}, feature ${feature}`,
+    record: (row) => ({ value: (feature) => data[row * size + feature] ?? Number.NaN, place: (feature) => `${path}, row ${row}, feature ${feature}` }),
   };
 }
 
@@ -48,55 +50,77 @@ function sameShape(record: readonly number[], wanted: readonly number[]): boolea
 
 function tableValues(table: Table, columns: readonly string[]): ValuesFile {
   const indices = columns.map((column) => columnIndex(table, column, 'records.columns'));
-  const place = (row: number, feature: number): string => `${table.path}:${table.rows[row]?.line ?? 0}, column "${columns[feature] ?? ''}"`;
   return {
     path: table.path,
     rows: table.rows.length,
-    size: columns.length,
-    place,
-    value: (row, feature) => {
-      const cell = table.rows[row]?.cells[indices[feature] ?? -1] ?? '';
-      if (cell === '' || /^nan$/i.test(cell)) return Number.NaN;
-      const number = Number(cell);
-      if (Number.isNaN(number)) throw new AntiphonError('data-invalid', `expected a number or an empty cell in ${place(row, feature)}, found text; correct the file or leave the column out`);
-      return number;
+    record: (row) => {
+      const place = (feature: number): string => `${table.path}:${table.rows[row]?.line ?? 0}, column "${columns[feature] ?? ''}"`;
+      return {
+        place,
+        value: (feature) => {
+          const cell = table.rows[row]?.cells[indices[feature] ?? -1] ?? '';
+          if (cell === '' || /^nan$/i.test(cell)) return Number.NaN;
+          const number = Number(cell);
+          if (Number.isNaN(number)) throw new AntiphonError('data-invalid', `expected a number or an empty cell in ${place(feature)}, found text; correct the file or leave the column out`);
+          return number;
+        },
+      };
     },
   };
 }
 
-/** Normalises one row into `target` at `offset`; returns false, writing nothing, where fewer than `minimumMeasured` features are measured. */
-export type RowReader = (row: number, target: Float32Array, offset: number) => boolean;
+function parquetValues({ rows, names, columns: read }: ParquetColumns, { path, columns }: { readonly path: string; readonly columns: readonly string[] }): ValuesFile {
+  const cells = columns.map((name) => read.get(name) ?? missingColumn({ path, columns: names }, name, 'records.columns'));
+  return {
+    path,
+    rows,
+    record: (row) => {
+      const place = (feature: number): string => `${path}, row ${row}, column "${columns[feature] ?? ''}"`;
+      return {
+        place,
+        value: (feature) => {
+          const cell = cells[feature]?.[row] ?? Number.NaN;
+          if (typeof cell === 'string') throw new AntiphonError('data-invalid', `expected a number in ${place(feature)}, found text; write the column as numbers, or leave it out`);
+          return Number(cell);
+        },
+      };
+    },
+  };
+}
 
-/** What the encoder gets of each row: transformed, then through the modality's front-end where it has one; `size` features each. */
-export function encoderInputReader(values: ValuesFile, modality: { readonly name: string; readonly spec: Modality }): { readonly size: number; readonly read: RowReader } {
-  const read = rowReader(values, modality);
+/** Normalises one record into `target` at `offset`; returns false, writing nothing, where fewer than `minimumMeasured` features are measured. */
+export type RecordNormaliser = (raw: RawRecord, target: Float32Array, offset: number) => boolean;
+
+/** What the encoder gets of each record: transformed, then through the modality's front-end where it has one; `size` features each. */
+export function encoderInput(modality: { readonly name: string; readonly spec: Modality }): { readonly size: number; readonly prepare: RecordNormaliser } {
   const { shape, records } = modality.spec;
-  if (records.frontEnd === undefined) return { size: values.size, read };
+  const rawSize = shape.reduce((product, length) => product * length, 1);
+  const normalise = normaliser(rawSize, modality);
+  if (records.frontEnd === undefined) return { size: rawSize, prepare: normalise };
   const { size, apply } = createFrontEnd(records.frontEnd, shape);
-  const record = new Float32Array(values.size);
+  const record = new Float32Array(rawSize);
   return {
     size,
-    read: (row, target, offset) => {
-      const present = read(row, record, 0);
+    prepare: (raw, target, offset) => {
+      const present = normalise(raw, record, 0);
       if (present) apply(record, target, offset);
       return present;
     },
   };
 }
 
-export function rowReader(values: ValuesFile, modality: { readonly name: string; readonly spec: Modality }): RowReader {
+function normaliser(size: number, modality: { readonly name: string; readonly spec: Modality }): RecordNormaliser {
   const { transform, minimumMeasured } = modality.spec.records;
   const { clip, missing } = transform;
-  const { size } = values;
   const subtract = perFeature(transform, 'subtract', { size, name: modality.name });
   const divideBy = perFeature(transform, 'divideBy', { size, name: modality.name });
   if (divideBy.includes(0)) throw new AntiphonError('study-invalid', `transform.divideBy of modality "${modality.name}" holds a 0; a feature cannot be divided by it`);
   const raw = new Float64Array(size);
-  return (row, target, offset) => {
+  return ({ value: valueOf, place }, target, offset) => {
     let measured = 0;
     for (let i = 0; i < size; i += 1) {
-      const value = values.value(row, i);
-      if (value === Infinity || value === -Infinity) throw new AntiphonError('data-invalid', `expected a finite number in ${values.place(row, i)}, found an infinite one; correct the file`);
+      const value = valueOf(i);
+      if (value === Infinity || value === -Infinity) throw new AntiphonError('data-invalid', `expected a finite number in ${place(i)}, found an infinite one; correct the file`);
       raw[i] = value;
       if (!Number.isNaN(value)) measured += 1;
     }
@@ -105,7 +129,7 @@ export function rowReader(values: ValuesFile, modality: { readonly name: string;
       const value = raw[i]!;
       if (!Number.isNaN(value)) target[offset + i] = Math.min(clip, Math.max(-clip, (value - subtract[i]!) / divideBy[i]!));
       else if (missing !== undefined) target[offset + i] = missing;
-      else throw new AntiphonError('data-invalid', `expected a number in ${values.place(row, i)}, found none (empty or NaN); correct the file, or give transform.missing of modality "${modality.name}"`);
+      else throw new AntiphonError('data-invalid', `expected a number in ${place(i)}, found none (empty or NaN); correct the file, or give transform.missing of modality "${modality.name}"`);
     }
     return true;
   };

@@ -1,17 +1,36 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { parse } from 'csv-parse/sync';
-import type { CsvLine, DataFiles } from '../data/files.ts';
+import type { CsvLine, DataFiles, Decoders, Unreadable } from '../data/files.ts';
 import { AntiphonError } from '../errors.ts';
+import { decodeDicom } from './decoders/dicom.ts';
+import { decodeImage } from './decoders/image.ts';
+import { decodeParquet } from './decoders/parquet.ts';
+import { decodeWav } from './decoders/wav.ts';
+import { createRowStore } from './row-store.ts';
 
-/** The data folder of a site or of the coordinator. Reads nothing outside it, whatever links it holds; the folder itself may be a link. */
-export function openDataFolder(folder: string): DataFiles {
+const MIB = 2 ** 20;
+const MAX_RECORD_BYTES = 512 * MIB;
+
+export const nodeDecoders: Decoders = { image: decodeImage, wav: decodeWav, dicom: decodeDicom, parquet: decodeParquet };
+
+/**
+ * The data folder of a site or of the coordinator. Reads nothing outside it, whatever links it holds; the folder itself may be a link. Encoder inputs of more than
+ * ANTIPHON_RECORDS_IN_MEMORY_MIB (1024) of a site go to a file in `cacheFolder`, an owner-only folder; omitted, in the system's temporary folder.
+ */
+export function openDataFolder(folder: string, { cacheFolder }: { readonly cacheFolder?: string } = {}): DataFiles {
+  const openRoot = (): Promise<string> =>
+    realpath(folder).catch((error: unknown) => {
+      throw new AntiphonError('data-invalid', `expected the data folder ${resolve(folder)}, found none (${reason(error)}); give the folder with --data`, { cause: error });
+    });
   return {
     parseCsv,
+    decoders: nodeDecoders,
+    inMemoryBytes: inMemoryMib() * MIB,
+    openRowStore: (size) => createRowStore(size, cacheFolder),
+    readRecord: async (path) => readInside(await openRoot(), path),
     read: async (path) => {
-      const root = await realpath(folder).catch((error: unknown) => {
-        throw new AntiphonError('data-invalid', `expected the data folder ${resolve(folder)}, found none (${reason(error)}); give the folder with --data`, { cause: error });
-      });
+      const root = await openRoot();
       const wanted = resolve(root, path);
       refuseOutside(root, wanted, path);
       const found = await realpath(wanted).catch((error: unknown) => {
@@ -25,9 +44,28 @@ export function openDataFolder(folder: string): DataFiles {
   };
 }
 
+async function readInside(root: string, path: string): Promise<Uint8Array | Unreadable> {
+  const found = path.includes('\0') ? undefined : await realpath(resolve(root, path)).catch(() => undefined);
+  if (found === undefined) return { unreadable: 'there is no such file' };
+  if (!isInside(root, found)) return { unreadable: 'it lies outside the data folder' };
+  const status = await stat(found).catch(() => undefined);
+  if (status?.isFile() !== true) return { unreadable: 'it is not a file' };
+  if (status.size > MAX_RECORD_BYTES) return { unreadable: `it is larger than ${MAX_RECORD_BYTES / MIB} MiB` };
+  return readFile(found).catch((error: unknown) => ({ unreadable: `it cannot be opened (${error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason'})` }));
+}
+
+function inMemoryMib(): number {
+  const text = process.env['ANTIPHON_RECORDS_IN_MEMORY_MIB'] ?? '1024';
+  if (/^\d{1,7}$/.test(text)) return Number(text);
+  throw new AntiphonError('usage', `expected whole MiB in ANTIPHON_RECORDS_IN_MEMORY_MIB, found "${text}"`);
+}
+
+function isInside(root: string, path: string): boolean {
+  return path.startsWith(root.endsWith(sep) ? root : root + sep);
+}
+
 function refuseOutside(root: string, path: string, named: string): void {
-  const inside = root.endsWith(sep) ? root : root + sep;
-  if (path.startsWith(inside)) return;
+  if (isInside(root, path)) return;
   throw new AntiphonError('data-invalid', `the study names the file "${named}", which lies outside the data folder ${root}; only files inside it are read: copy the file there`);
 }
 

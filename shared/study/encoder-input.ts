@@ -1,5 +1,6 @@
 import { invariant } from '../errors.ts';
-import type { FrontEndSpec, Modality } from './schema.ts';
+import { melFilters, type MelSize } from '../data/mel.ts';
+import type { FrontEndSpec, Modality, RecordFilesSpec, SoundSpec } from './schema.ts';
 
 /** Shape of what a modality's encoder sees: the record's own, or that of its front-end's output. Only for studies that have been validated. */
 export function encoderShape({ shape, records }: Pick<Modality, 'shape' | 'records'>): readonly number[] {
@@ -12,6 +13,39 @@ export function encoderShape({ shape, records }: Pick<Modality, 'shape' | 'recor
 export function planeOf(shape: readonly number[]): { readonly height: number; readonly width: number; readonly channels: number } | undefined {
   const [height, width, channels = 1] = shape;
   return height === undefined || width === undefined ? undefined : { height, width, channels };
+}
+
+/** The spectrogram of records of [bands, frames] or [bands, frames, 1]. */
+export function soundOf({ rate, window, hop, lowest, highest, floor }: SoundSpec, shape: readonly number[]): MelSize {
+  return { rate, window, hop, lowest, highest: highest ?? rate / 2, floor, bands: shape[0] ?? 0, frames: shape[1] ?? 0 };
+}
+
+/** Why files of this format cannot fill records of `shape`, and under which key of `files`. */
+export function recordFilesFault(spec: RecordFilesSpec, shape: readonly number[]): { readonly key: string; readonly fault: string } | undefined {
+  const [, , channels = 1] = shape;
+  const found = `the shape is [${shape.join(', ')}]`;
+  switch (spec.format) {
+    case 'image':
+    case 'dicom':
+      if (shape.length < 2 || (channels !== 1 && channels !== 3)) return { key: 'format', fault: `pictures need the shape [height, width, 1] or [height, width, 3]; ${found}` };
+      if (spec.format === 'dicom' && channels === 1 && spec.window === undefined) return { key: 'format', fault: 'monochrome DICOM needs a window: { centre, width }, public constants such as 40 and 400 for soft tissue in CT' };
+      if (spec.format === 'dicom' && channels === 3 && spec.window !== undefined) return { key: 'window', fault: 'only monochrome DICOM, of one channel, has a window' };
+      return undefined;
+    case 'sound': {
+      if (shape.length < 2 || channels !== 1) return { key: 'format', fault: `sound needs the shape [bands, frames] or [bands, frames, 1]; ${found}` };
+      const size = soundOf(spec, shape);
+      if (size.highest > spec.rate / 2 || size.lowest >= size.highest) return { key: 'highest', fault: `expected lowest < highest <= rate / 2 = ${spec.rate / 2} Hz, found ${size.lowest} and ${size.highest}` };
+      const empty = melFilters(size).findIndex(({ heights }) => heights.length === 0);
+      if (empty >= 0) return { key: 'window', fault: `band ${empty} of ${size.bands} is narrower than the frequencies of a window of ${size.window} samples lie apart; take a longer window, fewer bands or a higher "lowest"` };
+      return undefined;
+    }
+    case 'text':
+      return textFault(shape);
+  }
+}
+
+export function textFault(shape: readonly number[]): { readonly key: string; readonly fault: string } | undefined {
+  return shape.length === 1 ? undefined : { key: 'format', fault: `hashed text needs the shape [buckets]; the shape is [${shape.join(', ')}]` };
 }
 
 /** Output shape of a front-end for records of `shape`, or why it cannot take them: `key` of the front-end and what was expected and found. */

@@ -2,7 +2,7 @@ import didYouMean from 'didyoumean2';
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AntiphonError } from '../errors.ts';
-import { frontEndShape } from './encoder-input.ts';
+import { frontEndShape, recordFilesFault, textFault } from './encoder-input.ts';
 import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
 
@@ -168,11 +168,23 @@ function modalityFaults(name: string, { shape, encoder, records }: Modality, hea
     const found = encoder.normalise === 'layer' ? 'normalise: layer' : `activation: ${encoder.activation}`;
     faults.push({ path: [...at, 'encoder'], message: `head.initial "orthogonal" starts every encoder's last layer at zero, where training needs activation: tanh and no layer normalisation; found ${found}` });
   }
-  if (records.values.endsWith('.csv') !== (records.columns !== undefined)) {
-    faults.push({ path: [...at, 'records'], message: 'a .csv needs "columns", and only a .csv may have them' });
+  const { values, files, text, columns, row } = records;
+  const given = Object.entries({ values, files, text }).filter(([, source]) => source !== undefined).map(([key]) => key);
+  if (given.length !== 1) {
+    faults.push({ path: [...at, 'records'], message: `expected exactly one of "values", "files" and "text", found ${given.length === 0 ? 'none' : given.join(' and ')}` });
   }
-  if (records.columns !== undefined && records.columns.length !== shape.reduce((a, b) => a * b, 1)) {
-    faults.push({ path: [...at, 'records', 'columns'], message: `${records.columns.length} columns do not fill the shape [${shape.join(', ')}]` });
+  if (values === undefined && (columns !== undefined || row !== undefined)) {
+    faults.push({ path: [...at, 'records'], message: `only a "values" file has "${columns === undefined ? 'row' : 'columns'}"` });
+  }
+  if (values !== undefined && /\.(?:csv|parquet)$/.test(values) !== (columns !== undefined)) {
+    faults.push({ path: [...at, 'records'], message: 'a .csv or .parquet needs "columns", and only these may have them' });
+  }
+  const sourceFault = files === undefined ? undefined : recordFilesFault(files, shape);
+  if (sourceFault !== undefined) faults.push({ path: [...at, 'records', 'files', sourceFault.key], message: sourceFault.fault });
+  const hashedFault = text === undefined ? undefined : textFault(shape);
+  if (hashedFault !== undefined) faults.push({ path: [...at, 'shape'], message: hashedFault.fault });
+  if (columns !== undefined && columns.length !== shape.reduce((a, b) => a * b, 1)) {
+    faults.push({ path: [...at, 'records', 'columns'], message: `${columns.length} columns do not fill the shape [${shape.join(', ')}]` });
   }
   return faults;
 }

@@ -1,21 +1,11 @@
 import { z } from 'zod';
+import { records } from './records-schema.ts';
+import { count, filter, identifier, positive, rate } from './schema-parts.ts';
 
 /**
  * The study file: what all parties agree on, named by the SHA-256 of its canonical form. This module says what a
  * valid one is; `parse.ts` turns YAML text into it, `resolve.ts` into the numbers of the PLAN entry.
  */
-
-const identifier = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/, 'expected lower-case letters, digits and inner hyphens, at most 64');
-const positive = z.number().positive();
-const count = z.int().positive();
-const rate = z.number().gt(0).lte(1);
-const relativePath = z
-  .string()
-  .min(1)
-  .refine((path) => !path.startsWith('/') && !path.split(/[\\/]/).includes('..'), 'expected a path inside the data folder, without ".."');
-
-/** column -> the value it must have, or the list of values of which it must have one (compared as text). */
-const filter = z.record(z.string(), z.union([z.string(), z.number(), z.array(z.union([z.string(), z.number()])).min(1)]));
 
 /**
  * A part of the patients: those whose hash falls into [from, to) of [0, 1). Two shares that do not overlap hold
@@ -24,85 +14,6 @@ const filter = z.record(z.string(), z.union([z.string(), z.number(), z.array(z.u
 const share = z.strictObject({ from: z.number().min(0).lt(1), to: z.number().gt(0).lte(1) }).refine((s) => s.from < s.to, 'expected from < to');
 
 const selection = z.strictObject({ where: filter.optional(), share: share.optional() });
-
-const perFeature = z.union([z.number(), z.array(z.number()).min(1)]);
-
-/** Public constants only: a statistic of private data would be a release. x -> (x - subtract) / divideBy, clipped to +-clip; NaN -> missing. */
-const transform = z.strictObject({
-  subtract: perFeature.default(0),
-  divideBy: perFeature.default(1),
-  clip: positive.default(1e6),
-  /** The value, after normalisation, of a missing (NaN or empty) feature; omitted: a missing feature is an error. */
-  missing: z.number().optional(),
-});
-
-/** What every front-end may do with its features at the end. */
-const frontEndOutput = {
-  /** Each record's features are brought to L2 norm 1 before `multiply`; a record whose features are all zero stays so. */
-  unitLength: z.boolean().default(false),
-  /** A public constant. */
-  multiply: positive.default(1),
-};
-
-/** Frequency (k, l) is multiplied by (1 + sqrt(k^2 + l^2))^lift: evens out signals whose energy falls with frequency. */
-const lift = z.number().min(0).max(4).default(0);
-
-/** Fixed functions of ONE record, between its `transform` and the encoder; nothing is learnt from data (shared/data/front-end.ts). */
-const frontEnd = z.discriminatedUnion('type', [
-  z.strictObject({
-    type: z.literal('dct'),
-    /** Lowest vertical and horizontal frequencies kept of an image, or of bands and frames. */
-    rows: count,
-    columns: count,
-    /** `mean`: every record's own mean is subtracted first. */
-    centre: z.enum(['none', 'mean']).default('none'),
-    lift,
-    ...frontEndOutput,
-  }),
-  z.strictObject({
-    type: z.literal('hog'),
-    /** Cells down and across, each with a histogram of gradient directions. */
-    rows: count,
-    columns: count,
-    orientations: z.int().min(2).max(64).default(8),
-    /** `full`: 360 degrees of the gradient's direction; `half`: 180 degrees of an edge, bright to dark or dark to bright. */
-    turn: z.enum(['half', 'full']).default('half'),
-    ...frontEndOutput,
-  }),
-  z.strictObject({
-    type: z.literal('spectrogram'),
-    /** The noise floor of a band: this quantile over the record's own frames. */
-    floorQuantile: z.number().min(0).lt(1).default(0.75),
-    /** Frequencies kept of the 2-D DCT over bands and frames, once the sound stands in the middle. */
-    rows: count,
-    columns: count,
-    /** Besides: the modulation spectrum, `rows` DCT coefficients over bands x `columns` modulation frequencies over frames. */
-    modulation: z.strictObject({ rows: count, columns: count }).optional(),
-    lift,
-    ...frontEndOutput,
-  }),
-]);
-
-const records = z.strictObject({
-  /** CSV with a header, one line per record. */
-  index: relativePath,
-  /** `.npy` (numeric, first axis = rows) or `.csv` (with `columns`). */
-  values: relativePath,
-  /** Columns of a CSV `values` file, in this order. */
-  columns: z.array(z.string()).min(1).optional(),
-  /** The index column that holds the row of `values`; omitted: the record's own line number, from 0. */
-  row: z.string().optional(),
-  /** The index column that names the patient: the unit of privacy. */
-  patient: z.string(),
-  /** The index column with the class, 0-based number or one of `classes`. */
-  label: z.string(),
-  where: filter.optional(),
-  transform: transform.prefault({}),
-  /** Omitted: the encoder sees the record itself. */
-  frontEnd: frontEnd.optional(),
-  /** Records with fewer measured (not NaN) features are absent: the patient lacks this modality. */
-  minimumMeasured: z.int().min(0).default(1),
-});
 
 const activation = z.enum(['relu', 'tanh']);
 
@@ -270,10 +181,8 @@ export const studySchema = z.strictObject({
 export type Study = z.output<typeof studySchema>;
 export type Modality = Study['modalities'][string];
 export type EncoderSpec = z.output<typeof encoder>;
-export type RecordsSpec = z.output<typeof records>;
+export type { DicomSpec, FrontEndSpec, RecordFilesSpec, RecordsSpec, SoundSpec, TextSpec, TransformSpec } from './records-schema.ts';
 export type HeadInitialSpec = z.output<typeof headInitial>;
-export type FrontEndSpec = z.output<typeof frontEnd>;
-export type TransformSpec = z.output<typeof transform>;
 export type SelectionSpec = z.output<typeof selection>;
 export type ShareSpec = z.output<typeof share>;
 export type FilterSpec = z.output<typeof filter>;

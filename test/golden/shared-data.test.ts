@@ -8,6 +8,7 @@ import { openDataFolder } from '../../shared/platform/data-files.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
+import { featuresOf } from '../support/features.ts';
 import { describeWithShared, sharedFile } from '../support/shared-data.ts';
 
 /** What the shipped study files select from the real data: counts that were also made independently of this code, with a few lines of Python. */
@@ -62,8 +63,8 @@ describeWithShared('the shipped studies on the real data', ['data/avmnist/pairs.
       for (const site of study.sites.filter((candidate) => candidate.modality === modality)) {
         const dataset = await buildDataset({ study, modality, selection: site, files, primitives });
         found[site.name] = dataset.labels.length;
-        expect(dataset.features).toHaveLength(dataset.labels.length * dataset.size);
-        expect(dataset.features.every(Number.isFinite)).toBe(true);
+        expect(featuresOf(dataset)).toHaveLength(dataset.labels.length * dataset.size);
+        expect(featuresOf(dataset).every(Number.isFinite)).toBe(true);
         expect(dataset.patients.ids.length).toBeLessThanOrEqual(site.patients);
         patients += dataset.patients.ids.length;
         for (const id of dataset.patients.ids) seen.add(id);

@@ -6,7 +6,11 @@ import { AntiphonError } from '../../shared/errors.ts';
 /** A data folder in memory, read by the same parser as a real one. */
 export function memoryFiles(content: Readonly<Record<string, string | Uint8Array>>): DataFiles {
   return {
-    parseCsv: openDataFolder('.').parseCsv,
+    ...openDataFolder('.'),
+    readRecord: (path) => {
+      const found = content[path];
+      return Promise.resolve(found === undefined ? { unreadable: 'there is no such file' } : typeof found === 'string' ? utf8(found) : found);
+    },
     read: (path) => {
       const found = content[path];
       if (found === undefined) return Promise.reject(new AntiphonError('data-invalid', `no ${path}`));

@@ -6,6 +6,7 @@ import { formatNpy } from '../../shared/data/npy.ts';
 import { shareOf } from '../../shared/data/selection.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
+import { featuresOf } from '../support/features.ts';
 import { memoryFiles } from '../support/memory-files.ts';
 
 const primitives = { sha256: (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest() };
@@ -55,9 +56,10 @@ const dataset = (modality: string, changes: Record<string, string | Uint8Array> 
 
 describe('a dataset', () => {
   it('selects, normalises and groups by patient', async () => {
-    const { size, features, labels, patients, lines } = await dataset('picture');
+    const picture = await dataset('picture');
+    const { size, labels, patients, lines } = picture;
     expect(size).toBe(4);
-    expect([...features]).toEqual([2, 0, 0, 0, /* bert */ 0, 1, -1, -2, /* anna again */ -2, -2, -2, -2]);
+    expect([...featuresOf(picture)]).toEqual([2, 0, 0, 0, /* bert */ 0, 1, -1, -2, /* anna again */ -2, -2, -2, -2]);
     expect([...labels]).toEqual([1, 0, 1]);
     expect(patients.ids).toEqual(['anna', 'bert']);
     expect(patients.records.map((records) => [...records])).toEqual([[0, 2], [1]]);
@@ -65,9 +67,9 @@ describe('a dataset', () => {
   });
 
   it('applies the modality\'s and the selection\'s conditions, fills gaps, and leaves out who was not measured at all', async () => {
-    const { features, patients } = await dataset('blood');
-    expect(patients.ids).toEqual(['anna']);
-    expect([...features]).toEqual([1, -0.5]);
+    const blood = await dataset('blood');
+    expect(blood.patients.ids).toEqual(['anna']);
+    expect([...featuresOf(blood)]).toEqual([1, -0.5]);
   });
 
   it('goes through the front-end record by record, the same for a site as for the evaluation', async () => {
@@ -75,10 +77,10 @@ describe('a dataset', () => {
     const site = await dataset('picture', {}, { study: through });
     expect(site.size).toBe(2);
     // bert is [[0, 1], [-1, -2]] after the transform: sums 1 and -3, over sqrt 4.
-    expect([...site.features]).toEqual([expect.closeTo(3 * 1, 5), expect.closeTo(3 * 1, 5), expect.closeTo(3 * -1, 5), expect.closeTo(3 * 2, 5), expect.closeTo(3 * -4, 5), expect.closeTo(0, 5)]);
+    expect([...featuresOf(site)]).toEqual([expect.closeTo(3 * 1, 5), expect.closeTo(3 * 1, 5), expect.closeTo(3 * -1, 5), expect.closeTo(3 * 2, 5), expect.closeTo(3 * -4, 5), expect.closeTo(0, 5)]);
     const test = await buildEvaluationSet({ study: through, part: 'test', files: memoryFiles(FILES), primitives });
     const alone = await dataset('picture', {}, { study: through, selection: { where: { split: 'test' } } });
-    expect([...(test.modalities['picture']?.features ?? [])]).toEqual([...alone.features, 0, 0]);
+    expect([...(test.modalities['picture']?.features ?? [])]).toEqual([...featuresOf(alone), 0, 0]);
   });
 
   it('takes lists of values and shares', async () => {

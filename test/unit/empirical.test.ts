@@ -14,6 +14,7 @@ import { countCorrect, epsilonLowerBound } from '../../shared/privacy/one-run-au
 import { pldEpsilon } from '../../shared/privacy/pld.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
+import { featuresOf } from '../support/features.ts';
 import { auditStudy } from '../support/audit-study.ts';
 
 type Mechanism = typeof MechanismModule;
@@ -151,7 +152,7 @@ describe('canaries', () => {
       const made = await make(study, { site, count: 90 });
       expect(new Set(made.patients.ids).size).toBe(90);
       expect(made.patients.records.map((own) => [...own])).toEqual(Array.from({ length: 90 }, (_, i) => [i]));
-      expect(new Set([...made.features].map((value) => Math.round(value)))).toEqual(new Set([-40, 40]));
+      expect(new Set([...featuresOf(made)].map((value) => Math.round(value)))).toEqual(new Set([-40, 40]));
       expect(new Set(made.labels)).toEqual(new Set([0, 1, 2]));
     }
   });
@@ -160,7 +161,7 @@ describe('canaries', () => {
     const changed = structuredClone(study);
     changed.modalities['signal']!.records.transform.clip = 1e6;
     const made = await make(changed);
-    const largest = made.features.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const largest = featuresOf(made).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     expect(largest).toBeLessThan(3);
     expect(largest).toBeGreaterThan(0.5);
   });
@@ -182,13 +183,13 @@ privacy: { protection: local-noise, clipNorm: 1, samplingRate: 0.1, delta: 0.000
     };
     const oneFile = await of('{ index: a.csv, values: a.csv, columns: [u, v], patient: who, label: class, where: { class: [green, blue], v: 7 } }', 'where: { class: [red, green], hospital: "north, \\"old\\"" }');
     expect(new Set(oneFile.labels)).toEqual(new Set([1]));
-    expect(new Set(oneFile.features.filter((_, i) => i % 2 === 1))).toEqual(new Set([7]));
-    expect(new Set(oneFile.features.filter((_, i) => i % 2 === 0))).toEqual(new Set([-2, 2]));
+    expect(new Set(featuresOf(oneFile).filter((_, i) => i % 2 === 1))).toEqual(new Set([7]));
+    expect(new Set(featuresOf(oneFile).filter((_, i) => i % 2 === 0))).toEqual(new Set([-2, 2]));
     const twoFiles = await of('{ index: a.csv, values: b.csv, columns: [who, class], patient: who, label: class, row: at }', 'share: { from: 0.3, to: 0.4 }');
     expect(twoFiles.labels).toHaveLength(40);
     const rowIsPatient = await of('{ index: a.csv, values: b.npy, patient: who, label: class, row: who, transform: { clip: 2 } }', 'share: { from: 0, to: 0.2 }');
     expect(rowIsPatient.patients.ids).toHaveLength(40);
-    expect(new Set(rowIsPatient.features)).toEqual(new Set([-2, 2]));
+    expect(new Set(featuresOf(rowIsPatient))).toEqual(new Set([-2, 2]));
     await expect(of('{ index: a.csv, values: b.npy, patient: who, label: class }', 'where: { who: somebody }')).rejects.toMatchObject({ code: 'study-invalid' });
   });
 });

@@ -9,6 +9,7 @@ import { buildEvaluationSet, checkSeparation, type EvaluationSet } from '../../s
 import { openDataFolder } from '../../shared/platform/data-files.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
+import { featuresOf } from '../support/features.ts';
 
 const path = fileURLToPath(new URL('../../deploy/studies/synthetic.yaml', import.meta.url));
 const study = parseStudy(await readFile(path, 'utf8'), path);
@@ -97,7 +98,8 @@ function logistic(training: readonly Dataset[], samples: Float32Array): Float64A
   const records = training.reduce((sum, { labels }) => sum + labels.length, 0);
   for (let step = 0; step < 60; step += 1) {
     const gradient = new Float64Array(weights.length);
-    for (const { features, labels } of training) {
+    for (const dataset of training) {
+      const [features, labels] = [featuresOf(dataset), dataset.labels];
       labels.forEach((label, i) => {
         const error = score(features, i).map((x, c) => Math.exp(x) - (c === label ? 1 : 0));
         for (let c = 0; c < CLASSES; c += 1) {

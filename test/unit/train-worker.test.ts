@@ -56,13 +56,13 @@ function dataFolder(): string {
 it('a site with as many patients as the study allows is opened and trains; with one more it is not, and has nothing to train on', async () => {
   const data = dataFolder();
   const fits = study(PATIENTS);
-  const open = { type: 'open', site: 'north', data, backend: 'cpu' } as const;
+  const open = { type: 'open', site: 'north', data, home: temporaryFolder(), backend: 'cpu' } as const;
   const network = networkOf(fits, 'table');
   const weights = network.initialise(3, 'table');
   const train = { type: 'train', site: 'north', weights, mechanism: { protection: 'local-noise', samplingRate: 0.5, noiseMultiplier: 1.4, clipNorm: 1, steps: 2 }, learningRate: 0.2 } as const;
   expect(await ask({ ...open, id: 3, study: canonicalJson(study(PATIENTS - 1)) })).toMatchObject({ type: 'failed', id: 3, code: 'data-invalid', message: expect.stringMatching(/at most 11 patients, its data hold 12/) as string });
   expect(await ask({ ...train, id: 4 })).toMatchObject({ type: 'failed', id: 4, code: 'internal' });
-  expect(await ask({ ...open, id: 5, study: canonicalJson(fits) })).toMatchObject({ type: 'opened', id: 5 });
+  expect(await ask({ ...open, id: 5, study: canonicalJson(fits) })).toMatchObject({ type: 'opened', id: 5, unreadable: 0 });
   const trained = await ask({ ...train, id: 6 });
   if (trained.type !== 'trained') throw new Error(JSON.stringify(trained));
   expect(trained.update).toHaveLength(network.size);

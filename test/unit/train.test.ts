@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkPatientCap, trainRound, type LocalTraining } from '../../client/train.ts';
 import type { Dataset } from '../../shared/data/dataset.ts';
+import { gatherRecords } from '../../shared/data/features.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { gradientSum } from '../../shared/model/gradients.ts';
 import { createNetwork, type Network } from '../../shared/model/network.ts';
@@ -50,7 +51,7 @@ const distance = (a: ArrayLike<number>, b: ArrayLike<number>): number => norm(Ar
 /** Plain gradients of some of the records, added up. */
 async function gradientOf(network: Network, data: Dataset, { chosen, weights = network.initialise(3, 'm') }: { chosen: readonly number[]; weights?: Float32Array }): Promise<Float64Array> {
   const loaded = loadWeights(network, weights);
-  const features = Float32Array.from(chosen.flatMap((record) => Array.from(data.features.subarray(record * data.size, (record + 1) * data.size))));
+  const features = gatherRecords(data, chosen);
   const sum = await gradientSum({ network, weights: loaded, features, labels: Int32Array.from(chosen, (record) => data.labels[record]!), microBatch: 1000 });
   disposeWeights(loaded);
   return sum;
