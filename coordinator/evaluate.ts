@@ -1,5 +1,5 @@
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
-import type { Evaluation } from '../shared/fusion/evaluation.ts';
+import type { Evaluation, ScoredSamples } from '../shared/fusion/evaluation.ts';
 import { evaluateSamples } from '../shared/fusion/evaluate.ts';
 import { invariant } from '../shared/errors.ts';
 import type { Network } from '../shared/model/network.ts';
@@ -8,15 +8,20 @@ import { disposeWeights, loadWeights } from '../shared/model/weights.ts';
 import type { FusionSpec } from '../shared/study/schema.ts';
 import { flatOf, type ModelState } from './model-state.ts';
 
-/** Scores every modality of public, aligned samples with the released model and fuses them by every rule. */
-export async function evaluateModel(input: {
+interface Scoring {
   readonly model: ModelState;
   readonly networks: ReadonlyMap<string, Network>;
   readonly set: EvaluationSet;
   readonly classes: number;
-  readonly fusion: FusionSpec;
-}): Promise<Evaluation> {
-  const { model, networks, set, classes, fusion } = input;
+}
+
+/** Scores every modality of public, aligned samples with the released model and fuses them by every rule. */
+export async function evaluateModel({ fusion, ...scoring }: Scoring & { readonly fusion: FusionSpec }): Promise<Evaluation> {
+  return evaluateSamples(await scoreSamples(scoring), fusion);
+}
+
+/** The logits of every modality, before any fusion. */
+export async function scoreSamples({ model, networks, set, classes }: Scoring): Promise<ScoredSamples> {
   const modalities: Record<string, { logits: Float32Array; present: Uint8Array }> = {};
   for (const [name, { features, present }] of Object.entries(set.modalities)) {
     const network = networks.get(name);
@@ -28,5 +33,5 @@ export async function evaluateModel(input: {
       disposeWeights(weights);
     }
   }
-  return evaluateSamples({ classes, labels: set.labels, modalities }, fusion);
+  return { classes, labels: set.labels, modalities };
 }
