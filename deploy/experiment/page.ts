@@ -8,7 +8,6 @@ import { methodOf, studyTable } from './table.ts';
 /** A plot of one figure against epsilon. A non-private line is level and dashed, in the colour of its private one. */
 export interface EpsilonPlot {
   readonly id: string;
-  readonly percentOfOne: boolean;
   readonly epsilons: readonly number[];
   readonly series: readonly { readonly name: string; readonly values: readonly (number | null)[]; readonly color: number; readonly dash?: readonly number[] }[];
 }
@@ -23,7 +22,7 @@ const FIGURES = [
 
 const PLOT_SCRIPT = `
 const share = (u, ticks) => ticks.map((t) => Number((100 * t).toFixed(1)) + ' %');
-for (const plot of charts) draw(plot.id, plot.epsilons, plot.series, { x: 'epsilon', range: plot.percentOfOne ? [0, 1] : (u, low, high) => [0, Math.max(0.05, 1.08 * high)], format: share });
+for (const plot of charts) draw(plot.id, plot.epsilons, plot.series, { x: 'epsilon', range: (u, low, high) => [Math.max(0, low - 0.05), Math.min(1, high + 0.05)], format: share });
 `;
 
 /** The plots of one study's lines; none without a private line. */
@@ -45,7 +44,7 @@ export function epsilonPlots(lines: readonly Line[], study: number): readonly Ep
         ...(free === null ? [] : [{ name: `${name}, no privacy`, values: epsilons.map(() => free), color, dash: [6, 4] }]),
       ];
     });
-    return { id: `${key}-${study}`, percentOfOne: key === 'accuracy', epsilons, series };
+    return { id: `${key}-${study}`, epsilons, series };
   });
 }
 

@@ -84,9 +84,12 @@ export interface StudyLines {
 }
 
 export function studyLines(results: readonly ReadResult[]): readonly StudyLines[] {
-  const titleOf = ({ reading: { cell } }: ReadResult): string => (cell.source.data.type === 'folder' ? `${cell.study.name} (${cell.source.data.folder})` : cell.study.name);
-  return [...groupBy(results, titleOf)].map(([title, own]) => ({
-    title,
+  const placeOf = ({ reading: { cell } }: ReadResult): string => `${cell.study.name} (${cell.source.data.type === 'folder' ? cell.source.data.folder : cell.source.data.type})`;
+  const groups = groupBy(results, placeOf);
+  // The folder only where two studies have one name.
+  const isAlone = (name: string): boolean => [...groups.keys()].filter((place) => place.startsWith(`${name} (`)).length === 1;
+  return [...groups].map(([place, own]) => ({
+    title: own[0] !== undefined && isAlone(own[0].reading.cell.study.name) ? own[0].reading.cell.study.name : place,
     lines: [...groupBy(own, ({ reading }) => `${armOf(reading)} ${reading.cell.epsilon}`).values()].flatMap((group) => (group[0] === undefined ? [] : [{ first: group[0], results: group }])),
   }));
 }

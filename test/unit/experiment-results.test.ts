@@ -54,7 +54,7 @@ describe('readings of trained cells', () => {
     expect(others).toEqual([]);
     // Three rules seen (hybrid twice), three budgets.
     expect(study?.lines.map(({ results }) => results.length).sort()).toEqual([1, 1, 1, 2, 2, 2, 2, 2, 2]);
-    expect(study?.title).toBe('synthetic (/records)');
+    expect(study?.title).toBe('synthetic');
   });
 
   it('take the strongest attack on the fused answer', () => {
