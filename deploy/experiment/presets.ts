@@ -15,7 +15,7 @@ export interface Preset {
 
 /**
  * Named methods, as changes to one and the same study: records, front-ends, encoders, initial head, schedule, clipping and accounting stay the study's, so that
- * a difference between presets is one of head protection and fusion alone.
+ * a difference between presets is one of head protection and fusion alone. Those settings were found for the studies as they are (deploy/studies/README.md), not for each preset.
  * - `antiphon`: the study as it is.
  * - `mla` (Zhang et al. 2024): alternating modalities, one shared head, its steps projected away from what the other modalities use, a linear pool weighted by
  *   entropy, no privacy. They project by raw features, `released` by the directions of released head updates, which span those features and stay private under noise.

@@ -12,9 +12,15 @@ const seeds = z.array(z.int().min(0).max(2 ** 31 - 1)).min(1);
 const siteCounts = z.array(z.int().positive()).min(1);
 const presets = z.array(z.enum(PRESET_NAMES)).min(1);
 
+/** What the grid itself sets, and would overwrite in silence. */
+const OWN_KEYS: Readonly<Record<string, string>> = { seed: 'seeds', 'privacy.epsilon': 'epsilon', 'privacy.noiseMultiplier': 'epsilon (noise is calibrated for it)', 'privacy.protection': 'epsilon: [none]', sites: 'sites' };
+
 /** A dotted path into the study file -> the values it takes in turn, as they would stand there. */
 const overrides = z.record(
-  z.string().regex(/^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/, 'expected a dotted path into the study file, such as head.protection'),
+  z
+    .string()
+    .regex(/^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$/, 'expected a dotted path into the study file, such as head.protection')
+    .refine((path) => !Object.hasOwn(OWN_KEYS, path), { error: ({ input }) => `not as an override: use the experiment's own key ${OWN_KEYS[String(input)] ?? ''}` }),
   z.array(z.unknown(), 'expected a list of values, such as [0.1, 0.5]').min(1),
 );
 

@@ -72,6 +72,7 @@ export function describeIssue(issue: z.core.$ZodIssue, schema: unknown): Fault[]
   if (issue.code === 'invalid_union' && 'errors' in issue && issue.errors.length > 0) {
     return [{ path: issue.path, message: issue.errors.flat().map((inner) => inner.message).join(', or ') }];
   }
+  if (issue.code === 'invalid_key') return [{ path: issue.path, message: issue.issues.map((inner) => inner.message).join(', ') }];
   return [{ path: issue.path, message: issue.message }];
 }
 

@@ -48,6 +48,12 @@ describe('an experiment file', () => {
     expect(error.message).toContain('studies.0.data: expected a folder below --data');
   });
 
+  it('refuses overrides of what the grid sets itself', () => {
+    for (const [path, key] of [['seed', 'seeds'], ['privacy.epsilon', 'epsilon'], ['privacy.noiseMultiplier', 'epsilon']] as const) {
+      expect(errorOf(() => parseExperiment(text('epsilon: [2]', `overrides: { ${path}: [3] }`), 'try.yaml')).message).toMatch(new RegExp(`overrides\\.${path.replace('.', '\\.')}: .*own key ${key}`));
+    }
+  });
+
   it.each(['main', 'ablation', 'membership', 'retention'])('ships as %s, and every study of it expands', (name) => {
     const experiment = parseExperiment(readFileSync(new URL(`../../deploy/experiments/${name}.yaml`, import.meta.url), 'utf8'), name);
     expect(experiment.name).toBe(name);
