@@ -13,6 +13,7 @@ import { countOption, numberOption, positiveOption } from '../shared/options.ts'
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
+import { experimentCommand } from './experiment/command.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
@@ -21,7 +22,8 @@ import { witnessCommand } from './witness/command.ts';
 
 /** The package's folder, from deploy/ and from dist/deploy/ alike. */
 const packageRoot = [new URL('../', import.meta.url), new URL('../../', import.meta.url)].map((url) => fileURLToPath(url)).find((path) => existsSync(join(path, 'package.json'))) ?? '.';
-const studyFile = (name: string): string => join(packageRoot, 'deploy', 'studies', `${name}.yaml`);
+const shipped = { studies: join(packageRoot, 'deploy', 'studies'), experiments: join(packageRoot, 'deploy', 'experiments') };
+const studyFile = (name: string): string => join(shipped.studies, `${name}.yaml`);
 
 const interruption = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -117,6 +119,7 @@ program
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
+program.addCommand(experimentCommand({ shipped, display: { stream: process.stdout, isTTY: process.stdout.isTTY, color }, signal: interruption.signal }));
 
 const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
 program.addCommand(witnessCommand({ write }));

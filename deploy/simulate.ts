@@ -108,7 +108,7 @@ function groupByMemory(homes: readonly string[]): readonly (readonly string[])[]
   return Array.from({ length: processes }, (_, p) => homes.filter((_home, i) => i % processes === p));
 }
 
-interface Child {
+export interface Child {
   readonly onLine: (listener: (line: string) => void) => void;
   /** Resolves when the process ends well; rejects with its own message otherwise. */
   readonly ended: Promise<void>;
@@ -118,7 +118,8 @@ interface Child {
   readonly stop: () => Promise<void>;
 }
 
-function startChild(args: readonly string[], signal: AbortSignal): Child {
+/** `antiphon ARGS` as a process that ends with this one. */
+export function startChild(args: readonly string[], signal: AbortSignal): Child {
   const child: ChildProcess = spawn(process.execPath, [process.argv[1] ?? '', ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // A group of its own: Ctrl-C in the terminal reaches `simulate` alone, which stops its children once and in order.

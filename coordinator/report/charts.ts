@@ -40,7 +40,7 @@ function draw(id, x, series, options) {
   if (x.length === 0) { place.textContent = 'nothing to draw'; return; }
   const size = () => ({ width: Math.max(220, place.clientWidth), height: 260 });
   const plot = new uPlot({ ...size(), scales: { x: { time: false }, y: { range: options.range } }, axes: [{ ...axis, label: options.x, labelSize: 22 }, { ...axis, values: options.format }],
-    series: [{ label: options.x }, ...series.map((s, i) => ({ label: s.name, stroke: palette[i % palette.length], width: i === 0 ? 3 : 1.5, dash: s.dash, spanGaps: true, points: { show: x.length < 40, size: i === 0 ? 6 : 4 } }))] },
+    series: [{ label: options.x }, ...series.map((s, i) => ({ label: s.name, stroke: palette[(s.color ?? i) % palette.length], width: i === 0 ? 3 : 1.5, dash: s.dash, spanGaps: true, points: { show: x.length < 40, size: i === 0 ? 6 : 4 } }))] },
     [x, ...series.map((s) => s.values)], place);
   addEventListener('resize', () => plot.setSize(size()));
 }

@@ -1,27 +1,20 @@
-import { readFile } from 'node:fs/promises';
-import { flatOf, networksOf, type ModelState } from '../../coordinator/model-state.ts';
-import { openCheckpoints } from '../../coordinator/store/checkpoint.ts';
-import { runFiles } from '../../coordinator/store/run-folder.ts';
+import { flatOf, type ModelState } from '../../coordinator/model-state.ts';
 import { buildDataset, type Dataset } from '../../shared/data/dataset.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { logSoftmax } from '../../shared/fusion/hybrid.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import { fromDecimal } from '../../shared/ledger/decimal.ts';
-import { verifyLedger } from '../../shared/ledger/verify.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { predictLogits } from '../../shared/model/predict.ts';
-import { proveBackend } from '../../shared/model/self-check.ts';
 import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
 import { openDataFolder } from '../../shared/platform/data-files.ts';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
-import { readLedgerFile } from '../../shared/platform/ledger-file.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { areaUnderRoc, chanceDeviation, confidenceOf, liraScore, lossScore, operatingPoint, rmiaScore, type AttackScores, type Confidence, type OperatingPoint } from '../../shared/privacy/membership.ts';
-import { studyHash } from '../../shared/study/hash.ts';
-import { parseStudy } from '../../shared/study/parse.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { gatherCrowd, type Crowd, type Records } from './crowd.ts';
+import { openFinishedRun } from './finished-run.ts';
 import { runInProcess, type StudyParts } from './in-process.ts';
 import { drawSides, referenceStudy, type Sides } from './references.ts';
 
@@ -56,18 +49,8 @@ const RATES = [0.001, 0.01];
 /** Attacks the last committed model of a finished run; `data` holds the records of all sites. */
 export async function attackRun(input: { readonly folder: string; readonly data: string; readonly references: number; readonly signal?: AbortSignal }): Promise<MembershipReport> {
   const { folder, data, references, signal } = input;
-  const files = runFiles(folder);
-  const study = parseStudy(await readFile(files.study, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`antiphon simulate\` has written`, { cause: error });
-  }), files.study);
-  const { state, problem } = verifyLedger({ lines: (await readLedgerFile(files.ledger)).lines, primitives });
-  if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`antiphon audit ${files.ledger}\``);
-  const round = state.lastCommittedRound;
-  if (round === 0) throw new AntiphonError('usage', `the run in ${folder} has committed no round: there is no trained model to attack`);
-  const networks = networksOf(study);
-  await proveBackend([...networks.values()]);
-  const { model, average } = await (await openCheckpoints(files.checkpoints, networks)).load(round, studyHash(study, primitives));
-  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model: average?.model ?? model, records: await readRecords(study, data), references, ...(signal === undefined ? {} : { signal }) });
+  const { study, networks, ledger: state, round, model } = await openFinishedRun(folder);
+  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model, records: await readRecords(study, data), references, ...(signal === undefined ? {} : { signal }) });
   return { study: study.name, round, epsilon: fromDecimal(state.spent.pld), delta: fromDecimal(state.spent.delta), references, rows };
 }
 

@@ -3,7 +3,7 @@ import { DEGRADATIONS, type Degradation } from './degrade.ts';
 import { FUSION_RULES, type Evaluation, type FusionRule, type Metrics, type Robustness, type ScoredModality, type ScoredSamples } from './evaluation.ts';
 import { logSoftmax } from './hybrid.ts';
 import { computeMetrics } from './metrics.ts';
-import { fuse } from './rules.ts';
+import { fuse, logitsFor } from './rules.ts';
 
 /** Every modality alone and every fusion rule, on the same samples. */
 export function evaluateSamples(samples: ScoredSamples, spec: FusionSpec): Evaluation {
@@ -15,11 +15,12 @@ export function evaluateSamples(samples: ScoredSamples, spec: FusionSpec): Evalu
     fused[rule] = computeMetrics({ probabilities: result.probabilities, labels, classes });
     if (rule === 'hybrid') weights = meanWeights(samples, result.weights);
   }
-  return { samples: labels.length, perModality: Object.fromEntries(Object.keys(samples.modalities).map((name) => [name, metricsAlone(samples, name)])), fused, weights };
+  return { samples: labels.length, perModality: Object.fromEntries(Object.keys(samples.modalities).map((name) => [name, metricsAlone(samples, name, spec)])), fused, weights };
 }
 
-function metricsAlone({ labels, classes, modalities }: ScoredSamples, name: string): Metrics {
-  const { logits, present } = modalities[name]!;
+function metricsAlone({ labels, classes, modalities }: ScoredSamples, name: string, spec: FusionSpec): Metrics {
+  const { present } = modalities[name]!;
+  const logits = logitsFor(modalities[name]!, spec.calibration);
   const having = Array.from(present.keys()).filter((i) => present[i] === 1);
   const probabilities = new Float64Array(having.length * classes);
   having.forEach((i, row) => {

@@ -18,7 +18,7 @@ export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec)
   const weights = Object.fromEntries(names.map((name) => [name, new Float64Array(labels.length)]));
   for (let i = 0; i < labels.length; i += 1) {
     const available = names.filter((name) => samples.modalities[name]!.present[i] === 1);
-    const logs = available.map((name) => logSoftmax(logitsFor(rule, samples.modalities[name]!).subarray(i * classes, (i + 1) * classes)));
+    const logs = available.map((name) => logSoftmax(logitsFor(samples.modalities[name]!, rule === 'product-uncalibrated' ? 'none' : spec.calibration).subarray(i * classes, (i + 1) * classes)));
     const one = logs.length === 0 ? { p: prior, weights: new Float64Array(0) } : fuseOne(rule, { logs, spec, prior });
     available.forEach((name, m) => (weights[name]![i] = one.weights[m]!));
     probabilities.set(one.p, i * classes);
@@ -26,8 +26,9 @@ export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec)
   return { probabilities, weights };
 }
 
-function logitsFor(rule: FusionRule, { logits, uncalibrated = logits }: ScoredModality): Float32Array {
-  return rule === 'product-uncalibrated' ? uncalibrated : logits;
+/** As the study calibrates, or as the model gives them. */
+export function logitsFor({ logits, uncalibrated = logits }: ScoredModality, calibration: FusionSpec['calibration']): Float32Array {
+  return calibration === 'none' ? uncalibrated : logits;
 }
 
 interface FusedOne {

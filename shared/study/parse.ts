@@ -26,7 +26,7 @@ export function parseStudy(text: string, source: string): Study {
     return '';
   };
   const result = studySchema.safeParse(document.toJS({ maxAliasCount: 100 }));
-  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap(describeIssue);
+  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (faults.length > 0) {
     const list = faults.map(({ path, message }) => `  ${source}${lineOf(path)} ${formatPath(path)}: ${message}`).join('\n');
     throw new AntiphonError('study-invalid', `the study file has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${list}`);
@@ -43,25 +43,26 @@ function withOrder(study: Study): Study {
 /** A study received from the coordinator, as parsed canonical JSON. */
 export function studyFromUnknown(value: unknown): Study {
   const result = studySchema.safeParse(value);
-  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap(describeIssue);
+  const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (!result.success || faults.length > 0) {
     throw new AntiphonError('study-invalid', `the coordinator sent a study that is not valid: ${faults.map((f) => `${formatPath(f.path)}: ${f.message}`).join('; ')}`);
   }
   return withOrder(result.data);
 }
 
-interface Fault {
+export interface Fault {
   readonly path: readonly PropertyKey[];
   readonly message: string;
 }
 
-function formatPath(path: readonly PropertyKey[]): string {
+export function formatPath(path: readonly PropertyKey[]): string {
   return path.length === 0 ? '(whole file)' : path.map(String).join('.');
 }
 
-function describeIssue(issue: z.core.$ZodIssue): Fault[] {
+/** An issue of `schema` as people read it. */
+export function describeIssue(issue: z.core.$ZodIssue, schema: unknown): Fault[] {
   if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(issue.path);
+    const known = keysAt(issue.path, schema);
     return issue.keys.map((key) => {
       const [nearest] = [didYouMean(key, known)].flat();
       const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `known keys here: ${known.join(', ')}`;
@@ -71,14 +72,15 @@ function describeIssue(issue: z.core.$ZodIssue): Fault[] {
   if (issue.code === 'invalid_union' && 'errors' in issue && issue.errors.length > 0) {
     return [{ path: issue.path, message: issue.errors.flat().map((inner) => inner.message).join(', or ') }];
   }
+  if (issue.code === 'invalid_key') return [{ path: issue.path, message: issue.issues.map((inner) => inner.message).join(', ') }];
   return [{ path: issue.path, message: issue.message }];
 }
 
 /** The keys the schema knows at a path, for the suggestion; a union offers the keys of all its members. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let level: unknown[] = [studySchema];
-  for (const step of path) level = level.flatMap((schema) => children(schema, step));
-  return [...new Set(level.flatMap((schema) => Object.keys(shapeOf(schema) ?? {})))];
+function keysAt(path: readonly PropertyKey[], schema: unknown): string[] {
+  let level: unknown[] = [schema];
+  for (const step of path) level = level.flatMap((one) => children(one, step));
+  return [...new Set(level.flatMap((one) => Object.keys(shapeOf(one) ?? {})))];
 }
 
 interface SchemaParts {

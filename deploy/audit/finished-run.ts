@@ -1,0 +1,40 @@
+import { readFile } from 'node:fs/promises';
+import { networksOf, type ModelState } from '../../coordinator/model-state.ts';
+import { openCheckpoints } from '../../coordinator/store/checkpoint.ts';
+import { runFiles } from '../../coordinator/store/run-folder.ts';
+import { AntiphonError } from '../../shared/errors.ts';
+import type { LedgerState } from '../../shared/ledger/fold.ts';
+import { verifyLedger } from '../../shared/ledger/verify.ts';
+import type { Network } from '../../shared/model/network.ts';
+import { proveBackend } from '../../shared/model/self-check.ts';
+import { readLedgerFile } from '../../shared/platform/ledger-file.ts';
+import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { studyHash } from '../../shared/study/hash.ts';
+import { parseStudy } from '../../shared/study/parse.ts';
+import type { Study } from '../../shared/study/schema.ts';
+
+export interface FinishedRun {
+  readonly study: Study;
+  readonly networks: ReadonlyMap<string, Network>;
+  readonly ledger: LedgerState;
+  /** The last committed round, above 0. */
+  readonly round: number;
+  /** What the study evaluated last: the average where rounds are averaged. */
+  readonly model: ModelState;
+}
+
+/** The last committed model of a run's folder, after its ledger has been verified and the backend proved. */
+export async function openFinishedRun(folder: string): Promise<FinishedRun> {
+  const files = runFiles(folder);
+  const study = parseStudy(await readFile(files.study, 'utf8').catch((error: unknown) => {
+    throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`antiphon simulate\` has written`, { cause: error });
+  }), files.study);
+  const { state, problem } = verifyLedger({ lines: (await readLedgerFile(files.ledger)).lines, primitives });
+  if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`antiphon audit ${files.ledger}\``);
+  const round = state.lastCommittedRound;
+  if (round === 0) throw new AntiphonError('usage', `the run in ${folder} has committed no round: there is no trained model in it`);
+  const networks = networksOf(study);
+  await proveBackend([...networks.values()]);
+  const { model, average } = await (await openCheckpoints(files.checkpoints, networks)).load(round, studyHash(study, primitives));
+  return { study, networks, ledger: state, round, model: average?.model ?? model };
+}

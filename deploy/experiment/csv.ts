@@ -1,0 +1,63 @@
+import type { ReadResult } from './results.ts';
+import { settingsText } from './settings.ts';
+
+/** RFC 4180: quoted where it has to be. */
+export function csvField(value: string | number | null): string {
+  if (value === null) return '';
+  const text = String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** results.csv: one row per cell and reported rule. Shares in [0, 1]; an empty field where there is no number (epsilon spent: infinite, without privacy). */
+export function resultsCsv(results: readonly ReadResult[]): string {
+  const modalities = [...new Set(results.flatMap(({ alone }) => Object.keys(alone)))];
+  const rows = results.map((row) => fieldsOf(row, modalities));
+  const head = Object.keys(rows[0] ?? {});
+  return [head, ...rows.map((row) => Object.values(row))].map((fields) => `${fields.map(csvField).join(',')}\n`).join('');
+}
+
+function fieldsOf({ reading, finished, test, selectionAccuracy, alone, kept, attack }: ReadResult, modalities: readonly string[]): Readonly<Record<string, string | number | null>> {
+  const { cell, preset, sites, settings, rule, fusion } = reading;
+  const { result } = finished;
+  return {
+    study: cell.study.name,
+    preset,
+    epsilon: cell.epsilon,
+    seed: cell.seed,
+    sites: sites ?? null,
+    settings: settingsText(settings),
+    rule,
+    alpha: fusion.alpha,
+    tau: fusion.tau,
+    pool: fusion.pool,
+    reference: fusion.reference,
+    samples: test.samples,
+    accuracy: test.accuracy,
+    precision_weighted: test.weighted.precision,
+    f1_weighted: test.weighted.f1,
+    recall_weighted: test.weighted.recall,
+    precision_macro: test.macro.precision,
+    f1_macro: test.macro.f1,
+    recall_macro: test.macro.recall,
+    ece10: test.ece10,
+    ece15: test.ece15,
+    conf_acc_low: test.confAccLow,
+    conf_acc_low_count: test.confAccLowCount,
+    nll: test.nll,
+    kept,
+    selection_accuracy: selectionAccuracy,
+    ...Object.fromEntries(modalities.map((name) => [`accuracy_${name}`, alone[name] ?? null])),
+    epsilon_spent: result.spent.epsilon,
+    epsilon_pld: result.spent.pld,
+    epsilon_rdp: result.spent.rdp,
+    delta: result.spent.delta,
+    rounds: result.rounds,
+    seconds: result.seconds,
+    membership_auc: attack?.auc ?? null,
+    membership_tpr_at_fpr_0_001: attack?.tpr[0] ?? null,
+    membership_tpr_at_fpr_0_01: attack?.tpr[1] ?? null,
+    study_hash: result.identity.study,
+    data: result.identity.data,
+    software: result.identity.software,
+  };
+}

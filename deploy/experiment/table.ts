@@ -1,0 +1,73 @@
+import Table from 'cli-table3';
+import { createColors } from 'picocolors';
+import { tableStyle } from '../display.ts';
+import { spreadOf, type Line, type ReadResult, type StudyLines } from './results.ts';
+import { settingsText } from './settings.ts';
+
+/** What a line is of, without its study and epsilon. */
+export function methodOf({ first: { reading } }: Line): string {
+  const { preset, sites, settings, rule, fusionSettings } = reading;
+  return [preset, ...(sites === undefined ? [] : [`${sites} site${sites === 1 ? '' : 's'}`]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
+}
+
+/** Per cent, mean and sample standard deviation; "–" where there is no number. */
+export function spreadText(values: readonly (number | null)[], digits = 1): string {
+  const known = values.filter((value) => value !== null);
+  if (known.length === 0) return '–';
+  const { mean, deviation } = spreadOf(known);
+  return `${(100 * mean).toFixed(digits)}${deviation === null ? '' : ` ± ${(100 * deviation).toFixed(digits)}`}`;
+}
+
+export interface StudyTable {
+  /** How many seeds and samples. */
+  readonly basis: string;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** Shares in per cent; macro averages are in the CSV. */
+export function studyTable({ lines }: StudyLines): StudyTable {
+  const modalities = [...new Set(lines.flatMap(({ first }) => Object.keys(first.alone)))];
+  const attacked = lines.some(({ results }) => results.some(({ attack }) => attack !== null));
+  const counts = lines.map(({ results }) => results.length);
+  const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
+  return {
+    basis: `${fewest === most ? most : `${fewest} to ${most}`} seed${most === 1 ? '' : 's'} a line, ${lines[0]?.first.test.samples ?? 0} test samples`,
+    head: ['method', 'epsilon', 'Acc', 'Prec', 'F1', 'Recall', 'ECE10', 'ECE15', 'ConfAcc_Low (n)', 'kept', ...modalities, 'spent', ...(attacked ? ['AUC', 'TPR@0.1%', 'TPR@1%'] : [])],
+    rows: lines.map((line) => rowOf(line, { modalities, attacked })),
+  };
+}
+
+function rowOf(line: Line, { modalities, attacked }: { readonly modalities: readonly string[]; readonly attacked: boolean }): readonly string[] {
+  const { results } = line;
+  const of = (valueOf: (result: ReadResult) => number | null): string => spreadText(results.map(valueOf));
+  const low = spreadOf(results.map(({ test }) => test.confAccLowCount)).mean;
+  const spent = results.flatMap(({ finished }) => finished.result.spent.epsilon ?? []);
+  return [
+    methodOf(line),
+    String(line.first.reading.cell.epsilon),
+    of(({ test }) => test.accuracy),
+    of(({ test }) => test.weighted.precision),
+    of(({ test }) => test.weighted.f1),
+    of(({ test }) => test.weighted.recall),
+    of(({ test }) => test.ece10),
+    of(({ test }) => test.ece15),
+    `${of(({ test }) => test.confAccLow)} (${Number(low.toFixed(1))})`,
+    of(({ kept }) => kept),
+    ...modalities.map((name) => of(({ alone }) => alone[name] ?? null)),
+    spent.length === 0 ? '∞' : String(Number(Math.max(...spent).toFixed(3))),
+    ...(attacked ? [of(({ attack }) => attack?.auc ?? null), of(({ attack }) => attack?.tpr[0] ?? null), of(({ attack }) => attack?.tpr[1] ?? null)] : []),
+  ];
+}
+
+export function formatTables(studies: readonly StudyLines[], { color }: { readonly color: boolean }): string {
+  const paint = createColors(color);
+  return studies
+    .map((study) => {
+      const { basis, head, rows } = studyTable(study);
+      const table = new Table({ head: [...head], colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')), style: tableStyle(color) });
+      for (const row of rows) table.push([...row]);
+      return `${paint.bold(study.title)}: per cent, mean ± standard deviation; ${basis}\n${table.toString()}\n`;
+    })
+    .join('\n');
+}
