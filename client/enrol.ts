@@ -27,7 +27,7 @@ export interface EnrolInput {
   readonly vault: string;
   /** Name of the data set in the vault; undefined: the data folder itself is its name. */
   readonly dataset: string | undefined;
-  /** What its custodian allows from now on; undefined: what the vault says already. */
+  /** What its custodian allows from now on; what is not given stays as the vault says. */
   readonly limits: Limits | undefined;
 }
 
@@ -38,7 +38,7 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
   const { site, modality } = invite;
   const dataset = input.dataset ?? (await nameOfFolder(input.data));
   const vault = openVault(input.vault, dataset);
-  if (input.limits !== undefined) await vault.saveLimits(input.limits);
+  if (input.limits !== undefined) await vault.changeLimits(input.limits);
   const identity = await prepareKey(input.home, () => generateIdentity(primitives));
   const statement = signEnrolment(primitives, identity, {
     type: 'enrol',

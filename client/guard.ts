@@ -5,6 +5,7 @@ import type { PlanEntry } from '../shared/ledger/entry.ts';
 import { isSigned, type LedgerState } from '../shared/ledger/fold.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import { agrees } from '../shared/privacy/accountant.ts';
+import { ORDERS_ANTIPHON_1 } from '../shared/privacy/rdp.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { plannedEpsilonOf } from '../shared/study/resolve.ts';
@@ -42,6 +43,8 @@ export function checkPlan(plan: PlanEntry, { study, studyHash, coordinatorKey }:
   if (canonicalJson(plan.sites) !== canonicalJson(study.sites.map(({ name, modality, patients }) => ({ name, modality, patients })))) return wrong('the sites');
   if (privacy.protection === 'none') return undefined;
   if (plan.accountant.binding !== privacy.accountant || fromDecimal(plan.budget.delta) !== privacy.delta) return wrong('the accountant or delta');
+  // Of orders at 1 and below Renyi DP says nothing: every spending would count as none.
+  if (!ORDERS_ANTIPHON_1.includes(fromDecimal(plan.accountant.rdpOrder))) return wrong(`the order ${plan.accountant.rdpOrder} of Renyi DP`);
   // Where the study gives noise and budget it ends with its budget, which the RESERVEs see to. Of the noise alone follows the budget, of the budget alone the noise.
   const budget = fromDecimal(plan.budget.epsilon);
   const planned = plannedEpsilonOf(study, mechanisms);

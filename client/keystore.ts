@@ -38,6 +38,8 @@ export const siteFiles = (folder: string) => ({
   study: join(folder, 'study.json'),
   ledger: join(folder, 'ledger.jsonl'),
   staged: join(folder, 'staged.bin'),
+  /** Of the one process that runs the site. */
+  lock: join(folder, 'site.lock'),
   unreadable: join(folder, 'unreadable.jsonl'),
 });
 

@@ -1,5 +1,5 @@
 import { open, readFile, writeFile } from 'node:fs/promises';
-import { equalBytes, utf8 } from '../shared/bytes.ts';
+import { equalBytes, toHex, utf8 } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { Identity } from '../shared/crypto/keys.ts';
@@ -16,6 +16,8 @@ export interface LedgerCopy {
   readonly state: () => LedgerState;
   /** The last line: a signed head, where `isSigned(state())`. */
   readonly lastLine: () => string | undefined;
+  /** Is there a RESERVE line of this leaf hash (hex)? */
+  readonly holdsReserve: (hash: string) => boolean;
   /** Lines from index `from` on; lines already known must be the same, and all of them must still be there. The first problem stops everything. */
   readonly extend: (from: number, lines: readonly string[]) => Promise<LedgerProblem | undefined>;
 }
@@ -23,6 +25,7 @@ export interface LedgerCopy {
 export async function openLedgerCopy(path: string, primitives: Primitives): Promise<LedgerCopy> {
   // The lines themselves are on disk; their leaf hashes are enough to know them again.
   const known: Uint8Array[] = [];
+  const reserves = new Set<string>();
   let last: string | undefined;
   let state = emptyLedger();
   const fold = (text: string, leaf: Uint8Array): LedgerProblem | undefined => {
@@ -31,12 +34,16 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
     if (isLedgerProblem(next)) return next;
     state = next;
     known.push(leaf);
+    if (!isLedgerProblem(line) && line.body.type === 'reserve') reserves.add(toHex(leaf));
     last = text;
     return undefined;
   };
   const leafOf = (text: string): Uint8Array => leafHash(primitives, utf8(text));
 
-  const stored = await readFile(path, 'utf8').catch(() => '');
+  const stored = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    throw new AntiphonError('storage-failed', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}; without it this site does not know what it has seen`, { cause: error });
+  });
   const whole = stored.slice(0, stored.lastIndexOf('\n') + 1);
   // A torn tail is only a copy's: the coordinator sends the line again.
   if (whole.length < stored.length) await writeFile(path, whole);
@@ -48,6 +55,7 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
   return {
     state: () => state,
     lastLine: () => last,
+    holdsReserve: (hash) => reserves.has(hash),
     extend: async (from, lines) => {
       if (from > known.length) return ledgerProblem('wrong-index', `expected lines from ${known.length} on, found ${from}`);
       if (from + lines.length < known.length) {

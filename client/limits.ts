@@ -31,6 +31,8 @@ export const spendEntrySchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('spend'), ...where, modality: z.string(), mechanism: mechanismSchema, delta: z.string() }),
   /** Durable before the sealed update is: there is one release for a reserve, never a second. */
   z.strictObject({ type: z.literal('release'), ...where, update: z.string().regex(/^[0-9a-f]{64}$/) }),
+  /** Durable before it is signed: what was refused may be refunded, so it is never trained. */
+  z.strictObject({ type: z.literal('refusal'), ...where }),
 ]);
 export type SpendEntry = z.output<typeof spendEntrySchema>;
 

@@ -13,7 +13,8 @@ import { SOFTWARE } from '../shared/protocol/software.ts';
 import { chunkCount, createInbox, createOutbox, hashChunks, openTransfer, sealTransfer, type Inbox, type Outbox } from '../shared/protocol/transfer.ts';
 import type { Study } from '../shared/study/schema.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
-import { checkPlan, judgeOffer } from './guard.ts';
+import { decideOffer, publicReason, unbelievable } from './decide.ts';
+import { checkPlan } from './guard.ts';
 import { cosignLastHead, isBelievable, type LedgerCopy } from './ledger-copy.ts';
 import type { StagedUpdate } from './staging.ts';
 import type { Vault } from './vault.ts';
@@ -47,6 +48,9 @@ export interface SiteContext {
 }
 
 /** One offered round on its way through the site. */
+/** A model that is meant to compute has smaller ones: with larger ones whoever chose them looks for the records that overflow. */
+const LARGEST_WEIGHT = 1e6;
+
 interface Work {
   readonly reserve: ReserveEntry;
   readonly reserveHash: string;
@@ -174,28 +178,26 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     const reserveHash = toHex(offer.reserve);
     if (staged?.receipt.reserve === reserveHash) return void announce(staged);
     if (work?.reserveHash === reserveHash && work.stage === 'training') return;
-    const log = await ports.vault.entries();
-    // Released before, and what was staged is gone: never a second release, and no refund either.
-    if (log.some((entry) => entry.type === 'release' && entry.reserve === reserveHash && entry.site === context.site)) return void connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
-    const problem = judgeOffer(offer, { site: context.site, key: toHex(context.identity.publicKey), ledger: ports.ledger.state(), limits: await ports.vault.limits(), log, now: ports.now() });
     const inbox = createInbox(offer.totalBytes);
-    const reason = problem ?? (isFailure(inbox) ? inbox : undefined);
-    if (reason !== undefined || isFailure(inbox)) {
-      const body = { study: context.studyHash, site: context.site, round: offer.round, reserve: reserveHash, reason: `${reason?.code ?? 'malformed'}: ${reason?.message ?? ''}`.slice(0, 300) };
-      connection.send({ type: 'refuse', refusal: signRefusal(ports.primitives, context.identity, body) });
-      ports.emit({ type: 'refused', detail: body.reason });
+    // What is decided is durable before it is said, and what has been decided on a reserve stays so.
+    const own = { site: context.site, study: context.studyHash, key: toHex(context.identity.publicKey) };
+    const decision = await ports.vault.exclusively((vault) => decideOffer(offer, { ...own, vault, ledger: ports.ledger, unreceivable: isFailure(inbox) ? inbox : undefined, now: ports.now() }));
+    if (decision.type !== 'accepted' || isFailure(inbox)) {
+      if (work?.reserveHash === reserveHash) work = undefined;
+      if (decision.type === 'refused') {
+        const body = { study: context.studyHash, site: context.site, round: offer.round, reserve: reserveHash, reason: publicReason(decision.reason) };
+        connection.send({ type: 'refuse', refusal: signRefusal(ports.primitives, context.identity, body) });
+        ports.emit({ type: 'refused', detail: `${decision.reason.code}: ${decision.reason.message}` });
+      } else {
+        connection.send({ type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
+        ports.emit({ type: 'failure', detail: `round ${offer.round}: ${decision.type === 'barred' ? decision.why : 'not receivable'}; it stays charged` });
+      }
       return;
-    }
-    const { open, plan } = ports.ledger.state();
-    invariant(open !== undefined && plan !== undefined, 'a judged offer has an open reserve');
-    // From here the data set counts it as spent, whatever crashes; once, however often it is offered.
-    if (!log.some((entry) => entry.type === 'spend' && entry.reserve === reserveHash && entry.site === context.site)) {
-      await ports.vault.append({ type: 'spend', ...logged(open.reserve, reserveHash), modality: open.reserve.modality, mechanism: open.reserve.mechanism, delta: plan.budget.delta });
     }
     // A staged update of an older round can no longer be wanted: its round has ended.
     staged = undefined;
     await ports.stage.clear();
-    work = { reserve: open.reserve, reserveHash, coordinatorRoundKey: offer.roundKey, roundKeys: generateRoundKeys(ports.primitives), inbox, totalBytes: offer.totalBytes, stage: 'receiving' };
+    work = { reserve: decision.reserve, reserveHash, coordinatorRoundKey: offer.roundKey, roundKeys: generateRoundKeys(ports.primitives), inbox, totalBytes: offer.totalBytes, stage: 'receiving' };
     connection.send({ type: 'accept', round: offer.round, roundKey: new Uint8Array(work.roundKeys.publicKey) });
   };
 
@@ -225,7 +227,9 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     if (toHex(ports.primitives.sha256(opened)) !== current.reserve.modelIn) {
       throw new AntiphonError('protocol-violation', 'the weights are not the ones the ledger reserved the round for; this site stops, nothing was trained');
     }
-    return bytesToFloats(opened);
+    const weights = bytesToFloats(opened);
+    if (!weights.every((weight) => Math.abs(weight) <= LARGEST_WEIGHT)) throw new AntiphonError('protocol-violation', `the coordinator sent weights that no training leads to (not finite, or beyond ${LARGEST_WEIGHT}); this site stops, nothing was trained`);
+    return weights;
   };
 
   const sealOf = ({ coordinatorRoundKey, roundKeys, reserve, totalBytes }: Work, direction: Direction): SealContext =>
@@ -295,8 +299,4 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   } finally {
     connection.close();
   }
-}
-
-function unbelievable(message: string): AntiphonError {
-  return new AntiphonError('ledger-tampered', `the coordinator's ledger does not verify: ${message}; this site stops, nothing of its data was sent: ask the study lead`);
 }

@@ -3,6 +3,7 @@ import { fromHex } from '../shared/bytes.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
+import { takeLock, type Unlock } from '../shared/platform/lock.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import { connect } from './connection.ts';
@@ -23,6 +24,7 @@ export interface StartInput {
 /** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
 export async function startSites({ homes, backend, signal, emit }: StartInput): Promise<void> {
   const trainers = new Map<BackendChoice, Trainer>();
+  const unlocks: Unlock[] = [];
   /** Whatever ends this call ends every connection: an abandoned one would reconnect for ever. */
   const closing = new AbortController();
   // Asked to stop before it had begun: the event is over, nobody would hear it.
@@ -37,10 +39,13 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
   } finally {
     closing.abort();
     await Promise.all([...trainers.values()].map((trainer) => trainer.close()));
+    await Promise.all(unlocks.map((unlock) => unlock()));
   }
 
   async function startSite(folder: string): Promise<void> {
     const { identity, settings, study: studyText } = await openHome(folder);
+    // One process to a home: two would release two updates under one reserve.
+    unlocks.push(await takeLock(siteFiles(folder).lock, (pid) => `process ${pid} runs the site of ${folder} already; stop that one first`));
     const study = studyFromUnknown(JSON.parse(studyText));
     const files = siteFiles(folder);
     const choice = backend ?? settings.backend;

@@ -1,6 +1,7 @@
-import { open, readFile, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, readFile, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AntiphonError } from '../errors.ts';
+import { takeLock } from './lock.ts';
 
 export interface LedgerFile {
   readonly lines: readonly string[];
@@ -31,7 +32,7 @@ export async function readLedgerFile(path: string): Promise<{ readonly lines: re
 
 /** Opens (or creates) a ledger for its one writer. A second writer is refused while the first one's process lives. */
 export async function openLedgerFile(path: string): Promise<LedgerFile> {
-  const unlock = await lock(`${path}.lock`);
+  const unlock = await takeLock(`${path}.lock`, (pid) => `the ledger is in use by process ${pid} (${path}.lock); one coordinator writes it at a time: stop that one, or use another folder`);
   try {
     const file = await open(path, 'a+', 0o644);
     await syncFolder(dirname(path));
@@ -72,33 +73,6 @@ async function writeDurably(file: FileHandle, { path, bytes, size }: { readonly 
   } catch (error) {
     await file.truncate(size).catch(() => undefined);
     throw new AntiphonError('storage-failed', `could not append to ${path}: ${messageOf(error)}; nothing was recorded: free space or fix the disk, then start again with the same folder`, { cause: error });
-  }
-}
-
-async function lock(path: string): Promise<() => Promise<void>> {
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    try {
-      await writeFile(path, `${process.pid}\n`, { flag: 'wx' });
-      return () => rm(path, { force: true });
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) {
-        throw new AntiphonError('storage-failed', `cannot create ${path}: ${messageOf(error)}`, { cause: error });
-      }
-      const holder = Number((await readFile(path, 'utf8').catch(() => '')).trim());
-      if (isAlive(holder)) throw new AntiphonError('storage-failed', `the ledger is in use by process ${holder} (${path}); one coordinator writes it at a time: stop that one, or use another folder`);
-      await rm(path, { force: true });
-    }
-  }
-  throw new AntiphonError('storage-failed', `could not take the lock ${path}; another coordinator is starting`);
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }
 

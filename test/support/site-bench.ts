@@ -4,6 +4,7 @@ import { openLedgerCopy } from '../../client/ledger-copy.ts';
 import type { Limits, SpendEntry } from '../../client/limits.ts';
 import { runSite, type SiteEvent } from '../../client/run.ts';
 import type { StagedUpdate } from '../../client/staging.ts';
+import type { Vault } from '../../client/vault.ts';
 import type { Identity } from '../../shared/crypto/keys.ts';
 import { toHex } from '../../shared/bytes.ts';
 import { AntiphonError } from '../../shared/errors.ts';
@@ -92,6 +93,11 @@ export async function startBench({ identity, coordinatorKey, disk, study = ledge
       isOpen = false;
     },
   };
+  const vault: Pick<Vault, 'limits' | 'entries' | 'append'> = {
+    limits: () => Promise.resolve(disk.limits),
+    entries: () => Promise.resolve([...disk.log]),
+    append: (entry) => call(entry.type, () => void disk.log.push(entry), 4),
+  };
   const end = runSite(
     { site: 'a', identity, studyHash: STUDY, study, coordinatorKey: toHex(coordinatorKey) },
     {
@@ -103,11 +109,7 @@ export async function startBench({ identity, coordinatorKey, disk, study = ledge
         save: (update) => call('stage', () => void (disk.staged = structuredClone(update))),
         clear: () => call('clear', () => void (disk.staged = undefined)),
       },
-      vault: {
-        limits: () => Promise.resolve(disk.limits),
-        entries: () => Promise.resolve([...disk.log]),
-        append: (entry) => call(entry.type, () => void disk.log.push(entry), 4),
-      },
+      vault: { ...vault, exclusively: (decide) => decide(vault) },
       now: () => NOW,
       connect: (listen) => {
         listener = listen;

@@ -54,6 +54,8 @@ describe('the plan of a ledger', () => {
     ['a larger delta', { ...plan, budget: { ...plan.budget, delta: '0.0001' } }, /accountant or delta/],
     ['a smaller delta', { ...plan, budget: { ...plan.budget, delta: '0.000001' } }, /accountant or delta/],
     ['another accountant', { ...plan, accountant: { ...plan.accountant, binding: 'rdp' } }, /accountant or delta/],
+    ['an order of Renyi DP at which nothing costs anything', { ...plan, accountant: { ...plan.accountant, rdpOrder: '0.5' } }, /the order 0\.5 of Renyi DP/],
+    ['an order of Renyi DP that is none of ours', { ...plan, accountant: { ...plan.accountant, rdpOrder: '1e+21' } }, /the order 1e\+21 of Renyi DP/],
     ['another study', { ...plan, study: '77'.repeat(32) }, /the study or the key/],
     ['another coordinator', { ...plan, coordinatorKey: '77'.repeat(32) }, /the study or the key/],
     ['a site missing', { ...plan, sites: plan.sites.slice(1) }, /the sites/],

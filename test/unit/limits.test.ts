@@ -68,7 +68,7 @@ describe('the vault', () => {
     expect(await vault.limits()).toEqual({});
     await vault.append(spend(1));
     await vault.append({ type: 'release', study: 's', site: 'a', round: 2, reserve: 'ab'.repeat(32), time: new Date(NOW).toISOString(), update: 'cd'.repeat(32) });
-    await vault.saveLimits({ maxEpsilon: 2.5 });
+    await vault.changeLimits({ maxEpsilon: 2.5 });
     const again = openVault(folder, 'ward-7');
     expect((await again.entries()).map(({ type }) => type)).toEqual(['spend', 'release']);
     expect(await again.limits()).toEqual({ maxEpsilon: 2.5 });

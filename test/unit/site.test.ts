@@ -74,9 +74,58 @@ describe('a round at a site', () => {
       expect(refusal).toMatchObject({ site: 'a', round: 1, reserve: lead.builder.state.open?.hash });
       expect(verifyRefusal(primitives, refusal, toHex(lead.identity.publicKey))).toBe(true);
       await site.settled();
-      expect(types(disk)).toEqual([]);
+      expect(types(disk)).toEqual(['refusal']);
       expect(site.calls).not.toContain('train');
+      // Of its own limits only that they forbid it: their numbers tell of other studies.
+      if (refusal.reason.startsWith('limits-exceeded')) expect(refusal.reason).toBe("limits-exceeded: the data set's own limits forbid it");
     }
+  });
+
+  it('has one way on one reserve: refused once it is never trained, whatever is allowed later, and in a later process too', async () => {
+    const disk: SiteDisk = { ...freshDisk(), limits: { minNoiseMultiplier: 2 } };
+    const { lead, site } = await scene({ disk });
+    site.receive(lead.ledger(), lead.offer());
+    await site.until('send refuse');
+    disk.limits = {};
+    site.receive(lead.offer());
+    await site.until('send refuse', 2);
+    const again = await startBench({ ...lead, disk, train: double });
+    again.deliver({ type: 'open' });
+    again.receive(lead.ledger(), lead.offer());
+    await again.until('send refuse');
+    await again.settled();
+    expect(types(disk)).toEqual(['refusal']);
+    expect([...site.calls, ...again.calls]).not.toContain('send accept');
+  });
+
+  it('has one way on one reserve: once spent it is never refused, whatever the limits or the ledger say later, and what trains is given up', async () => {
+    const disk = freshDisk();
+    const { lead, site } = await scene({ disk });
+    site.receive(lead.ledger(), lead.offer());
+    await site.until('send accept');
+    disk.limits = { minNoiseMultiplier: 2 };
+    site.receive(lead.offer());
+    await site.until('send failure');
+    expect(last(site, 'failure')).toMatchObject({ code: 'site-failed', message: 'the site could not train', fatal: false });
+    site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk }) as const));
+    await site.settled();
+    expect(types(disk)).toEqual(['spend']);
+    expect(site.calls).not.toContain('send refuse');
+    expect(site.calls).not.toContain('train');
+  });
+
+  it('stops where its data set remembers a reserve of this study that the ledger does not hold', async () => {
+    const disk = freshDisk();
+    const first = await scene({ disk });
+    first.site.receive(first.lead.ledger(), first.lead.offer());
+    await first.site.until('send accept');
+    const [spend] = disk.log;
+    disk.log[0] = { ...spend!, reserve: 'ab'.repeat(32) };
+    const site = await startBench({ ...first.lead, disk, train: double });
+    site.deliver({ type: 'open' });
+    site.receive(first.lead.ledger(), first.lead.offer());
+    expect(await site.end).toBe('ledger-tampered');
+    expect(types(disk)).toEqual(['spend']);
   });
 });
 
@@ -103,7 +152,7 @@ describe('a site and the ledger', () => {
     await site.until('send refuse');
     expect(last(site, 'refuse').refusal.reason).toMatch(/^ledger-invalid/);
     expect(site.calls).not.toContain('send cosign');
-    expect(types(disk)).toEqual([]);
+    expect(types(disk)).toEqual(['refusal']);
   });
 
   it.each([

@@ -194,10 +194,10 @@ describe.each([['mlp', small], ['cnn', cnn]] as const)('tensors, %s', (_name, ne
     }
   });
 
-  it('are let go of when a gradient is not finite', async () => {
+  it('are let go of when no gradient is finite; the round is noise alone and succeeds, as it does for everybody', async () => {
     const before = memory();
     const dataset = { ...records(network, 3), features: new Float32Array(3 * network.inputSize).fill(NaN) };
-    await expect(round(network, dataset, noisy())).rejects.toMatchObject({ code: 'training-failed' });
+    expect((await round(network, dataset, noisy())).every(Number.isFinite)).toBe(true);
     expect(memory()).toEqual(before);
   });
 });
