@@ -12,6 +12,9 @@ import type { RoundMechanism } from '../shared/study/resolve.ts';
 /** Patients per forward and backward pass: bounds memory, and the float32 error of a sum (shared/privacy/mechanism.ts). */
 export const MICRO_BATCH = 64;
 
+/** Whole micro-batches of records that are in memory together where the data set is not. */
+const STORED_AT_ONCE = 4 * MICRO_BATCH;
+
 export interface LocalTraining {
   readonly network: Network;
   /** Sensitive: stays in this process. */
@@ -74,12 +77,18 @@ async function sumOfGradients(
   { network, dataset }: LocalTraining,
   { current, sampled, plan }: { readonly current: Float32Array; readonly sampled: Int32Array; readonly plan: MechanismPlan | undefined },
 ): Promise<Float64Array> {
-  const features = gatherRecords(dataset, sampled);
-  const labels = Int32Array.from(sampled, (record) => dataset.labels[record]!);
+  const total = new Float64Array(network.size);
+  const atOnce = dataset.features instanceof Float32Array ? Math.max(1, sampled.length) : STORED_AT_ONCE;
   const loaded = loadWeights(network, current);
   try {
-    const batch = { network, weights: loaded, features, labels, microBatch: MICRO_BATCH };
-    return plan === undefined ? await gradientSum(batch) : await clippedGradientSum({ ...batch, clipThreshold: plan.clipThreshold });
+    for (let from = 0; from < sampled.length; from += atOnce) {
+      const chosen = sampled.subarray(from, from + atOnce);
+      const labels = Int32Array.from(chosen, (record) => dataset.labels[record]!);
+      const batch = { network, weights: loaded, features: gatherRecords(dataset, chosen), labels, microBatch: MICRO_BATCH };
+      const sum = plan === undefined ? await gradientSum(batch) : await clippedGradientSum({ ...batch, clipThreshold: plan.clipThreshold });
+      for (let i = 0; i < total.length; i += 1) total[i]! += sum[i]!;
+    }
+    return total;
   } finally {
     disposeWeights(loaded);
   }

@@ -35,6 +35,7 @@ export function recordFilesFault(spec: RecordFilesSpec, shape: readonly number[]
       if (shape.length < 2 || channels !== 1) return { key: 'format', fault: `sound needs the shape [bands, frames] or [bands, frames, 1]; ${found}` };
       const size = soundOf(spec, shape);
       if (size.highest > spec.rate / 2 || size.lowest >= size.highest) return { key: 'highest', fault: `expected lowest < highest <= rate / 2 = ${spec.rate / 2} Hz, found ${size.lowest} and ${size.highest}` };
+      if (size.bands > size.window) return { key: 'window', fault: `expected at most as many bands as a window has samples, ${size.window}, found ${size.bands}` };
       const empty = melFilters(size).findIndex(({ heights }) => heights.length === 0);
       if (empty >= 0) return { key: 'window', fault: `band ${empty} of ${size.bands} is narrower than the frequencies of a window of ${size.window} samples lie apart; take a longer window, fewer bands or a higher "lowest"` };
       return undefined;

@@ -166,7 +166,7 @@ describe('canaries', () => {
     expect(largest).toBeGreaterThan(0.5);
   });
 
-  it('pass whatever the study selects: columns in a csv, a row that is the patient, filters on the label and on features', async () => {
+  it('pass whatever the study selects: columns in a csv, a row that is the patient, filters on the label and on features, records from files, text and Parquet', async () => {
     const text = (records: string, site: string): string => `antiphon: 1
 name: other
 classes: [red, green, blue]
@@ -190,6 +190,11 @@ privacy: { protection: local-noise, clipNorm: 1, samplingRate: 0.1, delta: 0.000
     const rowIsPatient = await of('{ index: a.csv, values: b.npy, patient: who, label: class, row: who, transform: { clip: 2 } }', 'share: { from: 0, to: 0.2 }');
     expect(rowIsPatient.patients.ids).toHaveLength(40);
     expect(new Set(featuresOf(rowIsPatient))).toEqual(new Set([-2, 2]));
+    for (const source of ['text: { column: said }', 'files: { format: text, column: path, folder: notes }', 'values: b.parquet, columns: [u, v]', 'values: b.npy, row: at']) {
+      const read = await of(`{ index: a.parquet, ${source}, patient: who, label: class, where: { ward: 3 }, transform: { subtract: 1, clip: 4 } }`, 'share: { from: 0.2, to: 0.7 }');
+      expect(read.labels).toHaveLength(40);
+      expect(new Set(featuresOf(read))).toEqual(new Set([-4, 4]));
+    }
     await expect(of('{ index: a.csv, values: b.npy, patient: who, label: class }', 'where: { who: somebody }')).rejects.toMatchObject({ code: 'study-invalid' });
   });
 });

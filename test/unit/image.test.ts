@@ -65,6 +65,25 @@ describe('a picture', () => {
   });
 });
 
+/** A TIFF of one row of 32-bit floats. */
+function floatTiff(row: readonly number[]): Uint8Array {
+  const entries: [number, number, number, number][] = [[256, 3, 1, row.length], [257, 3, 1, 1], [258, 3, 1, 32], [259, 3, 1, 1], [262, 3, 1, 1], [273, 4, 1, 8], [277, 3, 1, 1], [278, 3, 1, 1], [279, 4, 1, 4 * row.length], [339, 3, 1, 3]];
+  const start = 8 + 4 * row.length;
+  const view = new DataView(new ArrayBuffer(start + 2 + 12 * entries.length + 4));
+  new Uint8Array(view.buffer).set([0x49, 0x49, 42, 0]);
+  view.setUint32(4, start, true);
+  row.forEach((x, i) => { view.setFloat32(8 + 4 * i, x, true); });
+  view.setUint16(start, entries.length, true);
+  entries.forEach(([tag, type, count, value], i) => {
+    const at = start + 2 + 12 * i;
+    view.setUint16(at, tag, true);
+    view.setUint16(at + 2, type, true);
+    view.setUint32(at + 4, count, true);
+    view.setUint32(at + 8, value, true);
+  });
+  return new Uint8Array(view.buffer);
+}
+
 describe('what is no picture', () => {
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>';
   it.each<[string, Uint8Array, RegExp]>([
@@ -82,6 +101,10 @@ describe('what is no picture', () => {
     for (const share of [0.1, 0.5, 0.9]) {
       expect(await decodeImage(whole.subarray(0, Math.floor(share * whole.length)), wanted())).toEqual({ unreadable: 'it is cut off or damaged' });
     }
+  });
+
+  it('samples that are neither 8 nor 16 bits are refused', async () => {
+    expect(await decodeImage(floatTiff([-700, 0.5, 3000]), wanted({ height: 1 }))).toEqual({ unreadable: 'expected 8 or 16 bits a sample, without sign; convert it to such a PNG' });
   });
 
   it('a picture of more pixels than the study allows is not decoded', async () => {

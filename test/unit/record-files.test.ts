@@ -292,7 +292,8 @@ describe('the study file', () => {
     ['colour DICOM with a window', 'dicom', (t) => t.replace('[2, 2, 1]', '[2, 2, 3]'), /only monochrome DICOM, of one channel, has a window/],
     ['sound of two channels', 'sound', (t) => t.replace('[5, 4]', '[5, 4, 2]'), /sound needs the shape \[bands, frames\] or \[bands, frames, 1\]/],
     ['bands above half the rate', 'sound', (t) => t.replace('lowest: 200', 'highest: 4001'), /expected lowest < highest <= rate \/ 2 = 4000 Hz, found 0 and 4001/],
-    ['bands too narrow for the window', 'sound', (t) => t.replace('[5, 4]', '[90, 4]'), /band 0 of 90 is narrower than the frequencies of a window of 64 samples lie apart/],
+    ['bands too narrow for the window', 'sound', (t) => t.replace('[5, 4]', '[60, 4]'), /band 2 of 60 is narrower than the frequencies of a window of 64 samples lie apart/],
+    ['more bands than a window has samples', 'sound', (t) => t.replace('[5, 4]', '[65, 4]'), /expected at most as many bands as a window has samples, 64, found 65/],
     ['text of two axes', 'text', (t) => t.replace('[16]', '[4, 4]'), /hashed text needs the shape \[buckets\]; the shape is \[4, 4\]/],
     ['words of two axes', 'words', (t) => t.replace('[16]', '[4, 4]'), /hashed text needs the shape \[buckets\]/],
   ];

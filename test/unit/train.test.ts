@@ -108,6 +108,26 @@ describe('noise, when nobody is ever sampled', () => {
   });
 });
 
+it('records that are not in memory train the same model, some at a time', async () => {
+  const dataset = records(small, 300);
+  const features = gatherRecords(dataset, [...dataset.labels.keys()]);
+  const copied: number[] = [];
+  const stored: Dataset = {
+    ...dataset,
+    features: {
+      copy: (record, target, offset) => {
+        copied.push(record);
+        target.set(features.subarray(record * small.inputSize, (record + 1) * small.inputSize), offset);
+      },
+      close: () => undefined,
+    },
+  };
+  const [inMemory, fromStore] = [await round(small, dataset, plain(2)), await round(small, stored, plain(2))];
+  expect(copied).toHaveLength(600);
+  expect(norm(inMemory)).toBeGreaterThan(0.01);
+  expect(distance(inMemory, fromStore)).toBeLessThan(1e-6 * norm(inMemory));
+});
+
 describe('clipping', () => {
   const n = 4;
   const unit = 0.3 / n;

@@ -9,6 +9,7 @@ export const decodeImage: Decoders['image'] = async (bytes, wanted) => {
   const header = await sharp(bytes, { limitInputPixels: false }).metadata().catch(() => undefined);
   if (header === undefined) return damaged;
   if (header.width * header.height > maxPixels) return { unreadable: `it has ${header.width} x ${header.height} pixels, more than maxPixels (${maxPixels}) in the study` };
+  if (header.depth !== 'uchar' && header.depth !== 'ushort') return { unreadable: 'expected 8 or 16 bits a sample, without sign; convert it to such a PNG' };
   const deep = header.depth === 'ushort';
   const colours = channels === 1 ? (deep ? 'grey16' : 'b-w') : deep ? 'rgb16' : 'srgb';
   const decoded = await sharp(bytes, { limitInputPixels: maxPixels })
