@@ -61,7 +61,8 @@ export function expandStudy(experiment: Experiment, { entry, source }: { readonl
     for (const sites of siteCounts) {
       for (const settings of trainings) {
         const trained = { ...pick(own, (path) => !isFusion(path)), ...settings };
-        const variants = uniqueVariants(fusions.flatMap((fusionSettings) => fusionVariants({ source, all: { ...own, ...settings, ...fusionSettings }, fusionSettings, rules: experiment.rules ?? [rule] })));
+        const specs = fusions.map((fusionSettings) => ({ fusionSettings, fusion: studyWith(source, { ...own, ...settings, ...fusionSettings }).fusion }));
+        const variants = uniqueVariants((experiment.rules ?? [rule]).flatMap((one) => specs.map((spec) => variantOf(one, spec))));
         for (const epsilon of entry.epsilon ?? experiment.epsilon) {
           if (epsilon !== 'none' && !hasPrivate) continue;
           for (const seed of seeds) {
@@ -93,12 +94,10 @@ function cellStudy(source: StudySource, { settings, sites, epsilon, seed }: { re
 
 type Variant = Pick<Reading, 'rule' | 'fusion' | 'fusionSettings'>;
 
-function fusionVariants(input: { readonly source: StudySource; readonly all: Settings; readonly fusionSettings: Settings; readonly rules: readonly FusionRule[] }): readonly Variant[] {
-  const { fusion } = studyWith(input.source, input.all);
-  return input.rules.map((rule) => {
-    const seen = keysSeen(rule, fusion);
-    return { rule, fusion, fusionSettings: pick(input.fusionSettings, (path) => seen.some((key) => path === `fusion.${key}` || path.startsWith(`fusion.${key}.`)) || (path === 'fusion' && seen.length > 0)) };
-  });
+function variantOf(rule: FusionRule, { fusion, fusionSettings }: Pick<Reading, 'fusion' | 'fusionSettings'>): Variant {
+  const seen = keysSeen(rule, fusion);
+  const isSeen = (path: string): boolean => seen.some((key) => path === 'fusion' || path === `fusion.${key}` || path.startsWith(`fusion.${key}.`));
+  return { rule, fusion, fusionSettings: pick(fusionSettings, isSeen) };
 }
 
 /** One of those that give the same numbers: an equal-weight rule sees no alpha. */

@@ -60,7 +60,9 @@ describe('readings of trained cells', () => {
   it('take the strongest attack on the fused answer', () => {
     const row = (on: string, attack: string, auc: number, found: readonly [number, number]): CellMembership['rows'][number] => ({ on, attack, members: 40, nonMembers: 90, auc, chance: 0.05, points: found.map((truePositives, i) => ({ truePositives, rate: [0.001, 0.01][i]! })) });
     const membership: CellMembership = { audit: 'membership', references: 4, rows: [row('sure', 'loss', 0.9, [30, 30]), row('fused', 'loss', 0.58, [1, 6]), row('fused', 'rmia', 0.63, [0, 4])] };
-    expect(read(grid, { membership })[0]?.attack).toEqual({ auc: 0.63, tpr: [1 / 40, 6 / 40] });
+    const results = read(grid, { membership });
+    expect(results[0]?.attack).toEqual({ auc: 0.63, tpr: [1 / 40, 6 / 40] });
+    expect(formatTables(studyLines(results), { color: false })).toMatch(/│ 0\.630 ± 0\.000 │ +2\.5 ± 0\.0 │ 15\.0 ± 0\.0 │/);
   });
 });
 
