@@ -5,6 +5,7 @@ import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { FusionSpec, Study } from '../../shared/study/schema.ts';
 import { overrideStudy } from '../overrides.ts';
+import { groupBy } from './group-by.ts';
 import { PRESETS, type PresetName } from './presets.ts';
 import { combinations, isFusion, pick, settingsText, withSettings, type Settings } from './settings.ts';
 import type { AskedEpsilon, Experiment, ExperimentEntry } from './schema.ts';
@@ -100,13 +101,14 @@ function variantOf(rule: FusionRule, { fusion, fusionSettings }: Pick<Reading, '
   return { rule, fusion, fusionSettings: pick(fusionSettings, isSeen) };
 }
 
-/** One of those that give the same numbers: an equal-weight rule sees no alpha. */
+/** The first of those that give the same numbers: an equal-weight rule sees no alpha. */
 function uniqueVariants(variants: readonly Variant[]): readonly Variant[] {
-  return [...new Map(variants.map((variant) => [canonicalJson([variant.rule, ...keysSeen(variant.rule, variant.fusion).map((key) => variant.fusion[key] ?? null)]), variant])).values()];
+  const keyOf = ({ rule, fusion }: Variant): string => canonicalJson([rule, ...keysSeen(rule, fusion).map((key) => fusion[key] ?? null)]);
+  return [...groupBy(variants, keyOf).values()].flatMap(([first]) => first ?? []);
 }
 
 /** What of the fusion settings a rule depends on (shared/fusion/rules.ts). */
-function keysSeen(rule: FusionRule, { alpha, pool }: FusionSpec): readonly (keyof FusionSpec)[] {
+export function keysSeen(rule: FusionRule, { alpha, pool }: FusionSpec): readonly (keyof FusionSpec)[] {
   // With alpha 1 there is no divergence, so nothing for it to refer to.
   const weights = ['alpha', 'tau', ...(alpha === 1 ? [] : (['reference'] as const))] as const;
   switch (rule) {
