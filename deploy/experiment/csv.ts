@@ -1,3 +1,4 @@
+import { keysSeen } from './grid.ts';
 import type { ReadResult } from './results.ts';
 import { settingsText } from './settings.ts';
 
@@ -8,7 +9,9 @@ export function csvField(value: string | number | null): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** results.csv: one row per cell and reported rule. Shares in [0, 1]; an empty field where there is no number (epsilon spent: infinite, without privacy). */
+/**
+ * results.csv: one row per cell and reported rule. Shares in [0, 1]; an empty field where there is no number (epsilon spent: infinite, without privacy)
+ * and where the rule does not see a setting. */
 export function resultsCsv(results: readonly ReadResult[]): string {
   const modalities = [...new Set(results.flatMap(({ alone }) => Object.keys(alone)))];
   const rows = results.map((row) => fieldsOf(row, modalities));
@@ -19,6 +22,7 @@ export function resultsCsv(results: readonly ReadResult[]): string {
 function fieldsOf({ reading, finished, test, selectionAccuracy, alone, kept, attack }: ReadResult, modalities: readonly string[]): Readonly<Record<string, string | number | null>> {
   const { cell, preset, sites, settings, rule, fusion } = reading;
   const { result } = finished;
+  const seen = new Set(keysSeen(rule, fusion));
   return {
     study: cell.study.name,
     preset,
@@ -27,10 +31,10 @@ function fieldsOf({ reading, finished, test, selectionAccuracy, alone, kept, att
     sites: sites ?? null,
     settings: settingsText(settings),
     rule,
-    alpha: fusion.alpha,
-    tau: fusion.tau,
-    pool: fusion.pool,
-    reference: fusion.reference,
+    alpha: seen.has('alpha') ? fusion.alpha : null,
+    tau: seen.has('tau') ? fusion.tau : null,
+    pool: seen.has('pool') ? fusion.pool : null,
+    reference: seen.has('reference') ? fusion.reference : null,
     samples: test.samples,
     accuracy: test.accuracy,
     precision_weighted: test.weighted.precision,

@@ -5,6 +5,7 @@ import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { FusionSpec, Study } from '../../shared/study/schema.ts';
 import { overrideStudy } from '../overrides.ts';
+import { groupBy } from './group-by.ts';
 import { PRESETS, type PresetName } from './presets.ts';
 import { combinations, isFusion, pick, settingsText, withSettings, type Settings } from './settings.ts';
 import type { AskedEpsilon, Experiment, ExperimentEntry } from './schema.ts';
@@ -61,7 +62,8 @@ export function expandStudy(experiment: Experiment, { entry, source }: { readonl
     for (const sites of siteCounts) {
       for (const settings of trainings) {
         const trained = { ...pick(own, (path) => !isFusion(path)), ...settings };
-        const variants = uniqueVariants(fusions.flatMap((fusionSettings) => fusionVariants({ source, all: { ...own, ...settings, ...fusionSettings }, fusionSettings, rules: experiment.rules ?? [rule] })));
+        const specs = fusions.map((fusionSettings) => ({ fusionSettings, fusion: studyWith(source, { ...own, ...settings, ...fusionSettings }).fusion }));
+        const variants = uniqueVariants((experiment.rules ?? [rule]).flatMap((one) => specs.map((spec) => variantOf(one, spec))));
         for (const epsilon of entry.epsilon ?? experiment.epsilon) {
           if (epsilon !== 'none' && !hasPrivate) continue;
           for (const seed of seeds) {
@@ -93,21 +95,20 @@ function cellStudy(source: StudySource, { settings, sites, epsilon, seed }: { re
 
 type Variant = Pick<Reading, 'rule' | 'fusion' | 'fusionSettings'>;
 
-function fusionVariants(input: { readonly source: StudySource; readonly all: Settings; readonly fusionSettings: Settings; readonly rules: readonly FusionRule[] }): readonly Variant[] {
-  const { fusion } = studyWith(input.source, input.all);
-  return input.rules.map((rule) => {
-    const seen = keysSeen(rule, fusion);
-    return { rule, fusion, fusionSettings: pick(input.fusionSettings, (path) => seen.some((key) => path === `fusion.${key}` || path.startsWith(`fusion.${key}.`)) || (path === 'fusion' && seen.length > 0)) };
-  });
+function variantOf(rule: FusionRule, { fusion, fusionSettings }: Pick<Reading, 'fusion' | 'fusionSettings'>): Variant {
+  const seen = keysSeen(rule, fusion);
+  const isSeen = (path: string): boolean => seen.some((key) => path === 'fusion' || path === `fusion.${key}` || path.startsWith(`fusion.${key}.`));
+  return { rule, fusion, fusionSettings: pick(fusionSettings, isSeen) };
 }
 
-/** One of those that give the same numbers: an equal-weight rule sees no alpha. */
+/** The first of those that give the same numbers: an equal-weight rule sees no alpha. */
 function uniqueVariants(variants: readonly Variant[]): readonly Variant[] {
-  return [...new Map(variants.map((variant) => [canonicalJson([variant.rule, ...keysSeen(variant.rule, variant.fusion).map((key) => variant.fusion[key] ?? null)]), variant])).values()];
+  const keyOf = ({ rule, fusion }: Variant): string => canonicalJson([rule, ...keysSeen(rule, fusion).map((key) => fusion[key] ?? null)]);
+  return [...groupBy(variants, keyOf).values()].flatMap(([first]) => first ?? []);
 }
 
 /** What of the fusion settings a rule depends on (shared/fusion/rules.ts). */
-function keysSeen(rule: FusionRule, { alpha, pool }: Pick<FusionSpec, 'alpha' | 'pool'>): readonly (keyof FusionSpec)[] {
+export function keysSeen(rule: FusionRule, { alpha, pool }: Pick<FusionSpec, 'alpha' | 'pool'>): readonly (keyof FusionSpec)[] {
   // With alpha 1 there is no divergence, so nothing for it to refer to.
   const weights = ['alpha', 'tau', ...(alpha === 1 ? [] : (['reference'] as const))] as const;
   switch (rule) {

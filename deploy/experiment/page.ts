@@ -2,7 +2,8 @@ import { escapeHtml, table } from '../../coordinator/report/html.ts';
 import { renderPage, type PlotLibrary } from '../../coordinator/report/page.ts';
 import type { Metrics } from '../../shared/fusion/evaluation.ts';
 import { SOFTWARE } from '../../shared/protocol/software.ts';
-import { armOf, groupBy, spreadOf, type Line, type StudyLines } from './results.ts';
+import { groupBy } from './group-by.ts';
+import { armOf, spreadOf, type Line, type StudyLines } from './results.ts';
 import { methodOf, studyTable } from './table.ts';
 
 /** A plot of one figure against epsilon. A non-private line is level and dashed, in the colour of its private one. */
@@ -25,12 +26,12 @@ const share = (u, ticks) => ticks.map((t) => Number((100 * t).toFixed(1)) + ' %'
 for (const plot of charts) draw(plot.id, plot.epsilons, plot.series, { x: 'epsilon', range: (u, low, high) => [Math.max(0, low - 0.05), Math.min(1, high + 0.05)], format: share });
 `;
 
-/** The plots of one study's lines; none without a private line. */
+/** The plots of one study's lines; none for fewer than two budgets. */
 export function epsilonPlots(lines: readonly Line[], study: number): readonly EpsilonPlot[] {
   const epsilonOf = ({ first }: Line): number | 'none' => first.reading.cell.epsilon;
   const epsilons = [...new Set(lines.map(epsilonOf).filter((epsilon) => epsilon !== 'none'))].sort((a, b) => a - b);
   const arms = [...groupBy(lines, ({ first }) => armOf(first.reading)).values()].slice(0, MOST_DRAWN);
-  if (epsilons.length === 0) return [];
+  if (epsilons.length < 2) return [];
   return FIGURES.map(({ key, of }) => {
     const meanOf = (arm: readonly Line[], epsilon: number | 'none'): number | null => {
       const line = arm.find((one) => epsilonOf(one) === epsilon);
@@ -56,7 +57,7 @@ export function experimentPage(input: { readonly name: string; readonly descript
     const { basis, head, rows } = studyTable(study);
     const figures = (plots[i] ?? []).map(({ id }, f) => `<figure><figcaption>${FIGURES[f]?.caption ?? ''} against epsilon</figcaption><div id="${id}"></div></figure>`);
     const arms = new Set(study.lines.map(({ first }) => armOf(first.reading))).size;
-    const left = arms > MOST_DRAWN ? `<p class="muted">The plots show the first ${MOST_DRAWN} of ${arms} methods.</p>` : '';
+    const left = figures.length > 0 && arms > MOST_DRAWN ? `<p class="muted">The plots show the first ${MOST_DRAWN} of ${arms} methods.</p>` : '';
     const cells = rows.map((row) => row.map(escapeHtml));
     return `<section><h2>${escapeHtml(study.title)}</h2><p class="muted">Per cent, mean ± standard deviation; ${escapeHtml(basis)}.</p><div class="charts">${figures.join('')}</div>${left}${table(head.map(escapeHtml), cells)}</section>`;
   });

@@ -4,6 +4,7 @@ import { computeMetrics } from '../../shared/fusion/metrics.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import type { Reading } from './grid.ts';
+import { groupBy } from './group-by.ts';
 import type { CellMembership } from './cell-store.ts';
 import type { FinishedCell } from './run-cell.ts';
 
@@ -92,17 +93,6 @@ export function studyLines(results: readonly ReadResult[]): readonly StudyLines[
     title: own[0] !== undefined && isAlone(own[0].reading.cell.study.name) ? own[0].reading.cell.study.name : place,
     lines: [...groupBy(own, ({ reading }) => `${armOf(reading)} ${reading.cell.epsilon}`).values()].flatMap((group) => (group[0] === undefined ? [] : [{ first: group[0], results: group }])),
   }));
-}
-
-/** In order of first appearance. */
-export function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMap<string, readonly T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const group = groups.get(keyOf(item));
-    if (group === undefined) groups.set(keyOf(item), [item]);
-    else group.push(item);
-  }
-  return groups;
 }
 
 /** Everything but epsilon and seed. */

@@ -56,8 +56,15 @@ function rowOf(line: Line, { modalities, attacked }: { readonly modalities: read
     of(({ kept }) => kept),
     ...modalities.map((name) => of(({ alone }) => alone[name] ?? null)),
     spent.length === 0 ? '∞' : String(Number(Math.max(...spent).toFixed(3))),
-    ...(attacked ? [of(({ attack }) => attack?.auc ?? null), of(({ attack }) => attack?.tpr[0] ?? null), of(({ attack }) => attack?.tpr[1] ?? null)] : []),
+    ...(attacked ? [areaText(results.flatMap(({ attack }) => attack?.auc ?? [])), of(({ attack }) => attack?.tpr[0] ?? null), of(({ attack }) => attack?.tpr[1] ?? null)] : []),
   ];
+}
+
+/** An area is no share of anything: as a number. */
+function areaText(areas: readonly number[]): string {
+  if (areas.length === 0) return '–';
+  const { mean, deviation } = spreadOf(areas);
+  return `${mean.toFixed(3)}${deviation === null ? '' : ` ± ${deviation.toFixed(3)}`}`;
 }
 
 export function formatTables(studies: readonly StudyLines[], { color }: { readonly color: boolean }): string {

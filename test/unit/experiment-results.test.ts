@@ -60,7 +60,9 @@ describe('readings of trained cells', () => {
   it('take the strongest attack on the fused answer', () => {
     const row = (on: string, attack: string, auc: number, found: readonly [number, number]): CellMembership['rows'][number] => ({ on, attack, members: 40, nonMembers: 90, auc, chance: 0.05, points: found.map((truePositives, i) => ({ truePositives, rate: [0.001, 0.01][i]! })) });
     const membership: CellMembership = { audit: 'membership', references: 4, rows: [row('sure', 'loss', 0.9, [30, 30]), row('fused', 'loss', 0.58, [1, 6]), row('fused', 'rmia', 0.63, [0, 4])] };
-    expect(read(grid, { membership })[0]?.attack).toEqual({ auc: 0.63, tpr: [1 / 40, 6 / 40] });
+    const results = read(grid, { membership });
+    expect(results[0]?.attack).toEqual({ auc: 0.63, tpr: [1 / 40, 6 / 40] });
+    expect(formatTables(studyLines(results), { color: false })).toMatch(/│ 0\.630 ± 0\.000 │ +2\.5 ± 0\.0 │ 15\.0 ± 0\.0 │/);
   });
 });
 
@@ -79,6 +81,8 @@ describe('results.csv', () => {
     const [first] = rows;
     expect(first?.['settings']).toBe('head.features=7 modalities.image.encoder.hidden=[5,4]');
     expect([first?.['epsilon'], first?.['epsilon_spent'], first?.['membership_auc']]).toEqual(['none', '', '']);
+    const [product]: Record<string, string>[] = parse(resultsCsv(read(grid).filter(({ reading: { rule } }) => rule === 'product')), { columns: true });
+    expect([first?.['alpha'], first?.['pool'], product?.['alpha'], product?.['pool']]).toEqual(['0.5', 'log', '', '']);
     const { test, alone } = results[0]!;
     expect(Number(first?.['recall_weighted'])).toBe(test.accuracy);
     expect(Number(first?.['f1_macro'])).toBe(test.macro.f1);
@@ -107,7 +111,7 @@ describe('the table and the page', () => {
     expect(dashed!.values[0]).toBe(dashed!.values[1]);
     expect(solid!.values[0]).toBeLessThan(solid!.values[1]!);
     expect(accuracy?.series).toHaveLength(6);
-    expect(epsilonPlots(study!.lines.filter(({ first }) => first.reading.cell.epsilon === 'none'), 0)).toEqual([]);
+    expect(epsilonPlots(study!.lines.filter(({ first }) => first.reading.cell.epsilon !== 2), 0)).toEqual([]);
   });
 
   it('let no name out of the page\'s text', () => {

@@ -87,6 +87,7 @@ describe('a grid', () => {
     // alpha 0.3 sees the reference, alpha 1 does not; the robust pool sees neither, but the contamination.
     expect([of('hybrid'), of('hybrid-linear'), of('robust'), of('equal'), of('entropy'), of('product')]).toEqual([8, 3, 2, 1, 1, 1]);
     expect(readings.find(({ rule }) => rule === 'equal')?.fusionSettings).toEqual({});
+    expect(readings.filter(({ fusion }) => fusion.alpha === 1).map(({ fusion }) => fusion.reference)).toEqual(['consensus', 'consensus', 'consensus']);
     expect(readings.find(({ rule, fusion }) => rule === 'hybrid-linear' && fusion.alpha === 1)?.fusionSettings).toEqual({ 'fusion.alpha': 1 });
   });
 
