@@ -4,6 +4,7 @@ import { dirname, join, sep } from 'node:path';
 import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
+import { openPatchKernels } from './wasm/patch-kernels.ts';
 
 export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
@@ -56,7 +57,10 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
   const passedOver: string[] = [];
   for (const name of choice === 'auto' ? AUTO_ORDER : [choice]) {
     const opened = await open(name, packages);
-    if (opened.type === 'ready') return report(name, PACKAGES[name], choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'], packages);
+    if (opened.type === 'ready') {
+      const reasons = choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'];
+      return report(name, PACKAGES[name], [...reasons, ...opened.remarks], packages);
+    }
     passedOver.push(opened.reason);
     // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
     if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
@@ -69,7 +73,7 @@ export function nativeBackendInstalled(): boolean {
   return [PACKAGES['tensorflow-gpu'], PACKAGES.tensorflow].some((packageName) => nodePackages.folder(packageName) !== undefined);
 }
 
-type Opened = { readonly type: 'ready' } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
+type Opened = { readonly type: 'ready'; readonly remarks: readonly string[] } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
 
 async function open(name: BackendName, { folder, load }: PackageLoader): Promise<Opened> {
   const packageName = PACKAGES[name];
@@ -84,10 +88,15 @@ async function open(name: BackendName, { folder, load }: PackageLoader): Promise
     await tf.ready();
     // Only a printed advertisement hangs on it.
     if (name === 'cpu') Object.assign(tf.backend(), { firstUse: false });
-    return { type: 'ready' };
+    return { type: 'ready', remarks: name === 'wasm' ? wasmRemarks() : [] };
   } catch (error) {
     return failed(`cannot be loaded (${firstLine(error)})`);
   }
+}
+
+function wasmRemarks(): readonly string[] {
+  const kernels = openPatchKernels();
+  return kernels.type === 'ready' ? [] : [`the examples' gradients of convolutions run at half speed: ${kernels.reason}`];
 }
 
 async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLoader['load']): Promise<Opened> {
@@ -102,7 +111,7 @@ async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLo
   if (name === 'tensorflow-gpu' && !usesGpu) {
     return { type: 'no-gpu', reason: `${packageName} is installed but finds no GPU (it needs an NVIDIA driver, CUDA 11.2 and cuDNN 8.1)` };
   }
-  return { type: 'ready' };
+  return { type: 'ready', remarks: [] };
 }
 
 /** tfjs-node 4.22 calls two functions that Node 23 removed (tfjs issue 8425). */

@@ -1,21 +1,14 @@
 import type { Layer } from '../layer.ts';
-import { tf, type Rank, type Tensor, type Tensor2D, type Tensor3D, type Tensor4D } from '../tf.ts';
+import { tf, type Rank, type Tensor, type Tensor4D } from '../tf.ts';
+import { convolutionGradients } from './conv2d-gradients.ts';
 import { convolutionPlan, type ConvolutionPlan, type Conv2dShape } from './conv2d-plan.ts';
 
-/**
- * Strided convolution with 'same' padding and a bias. The per-example kernel gradients G_i' P_i, with P_i [positions, patch] the image's patches and
- * G_i [positions, filters] its output gradient, are materialised [batch, filters, patch] (smaller than the Gram form at these sizes), and
- * give both the norms and the weighted sum.
- */
+/** Strided convolution with 'same' padding and a bias; the examples' own gradients in conv2d-gradients.ts. */
 export function conv2d(name: string, shape: Conv2dShape): Layer {
   const { input: [, , channels], filters, kernel, stride } = shape;
   const plan = convolutionPlan(shape);
   const { rows, columns } = plan;
-  const positions = rows * columns;
   const patch = kernel * kernel * channels;
-
-  /** [1, filters * patch], patches in the order (channel, row, column), to the order of the kernel [row, column, channel, filter]. */
-  const toKernel = (sum: Tensor): Tensor => tf.reshape(tf.transpose(tf.reshape(sum, [filters, channels, kernel * kernel]), [2, 1, 0]), [kernel, kernel, channels, filters]);
   return {
     name,
     parameters: [
@@ -29,39 +22,13 @@ export function conv2d(name: string, shape: Conv2dShape): Layer {
       return { output: tf.add(tf.conv2d(padded, weights as Tensor4D, stride, plan.padding), bias!), saved: [padded] };
     },
     backward: (_saved, [weights], gradient) => inputGradient(plan, weights as Tensor4D, gradient as Tensor4D),
-    perExample: ([padded], gradient) => {
-      const g = tf.reshape<Rank.R3>(gradient, [-1, positions, filters]);
-      const patches = tf.reshape<Rank.R3>(extractPatches(plan, padded as Tensor4D), [-1, positions, patch]);
-      const kernels: Tensor3D = tf.matMul(tf.transpose(g, [0, 2, 1]), patches);
-      return [tf.reshape(kernels, [-1, filters * patch]), tf.sum(g, 1)];
-    },
-    squaredNorms: ([kernels, biases]) => tf.add(tf.sum(tf.square(kernels!), 1), tf.sum(tf.square(biases!), 1)),
-    weightedSums: ([kernels, biases], factors) => {
-      const row: Tensor2D = tf.expandDims(factors, 0);
-      return [toKernel(tf.matMul(row, kernels as Tensor2D)), tf.reshape(tf.matMul(row, biases as Tensor2D), [filters])];
-    },
-    sums: ([padded], gradient) => {
-      const g = tf.reshape<Rank.R2>(gradient, [-1, filters]);
-      const patches = tf.reshape<Rank.R2>(extractPatches(plan, padded as Tensor4D), [-1, patch]);
-      return [toKernel(tf.matMul(tf.transpose(g), patches)), tf.reshape(tf.matMul(tf.ones<Rank.R2>([1, g.shape[0]]), g), [filters])];
-    },
+    ...convolutionGradients({ plan, channels, filters }),
   };
 }
 
 /** TFJS' own 'same' is wrong on wasm where the stride exceeds the kernel; there the zeros are put by hand. */
 function pad({ padding, edges: [top, bottom, left, right] }: ConvolutionPlan, x: Tensor4D): Tensor4D {
   return padding === 'same' || top + bottom + left + right === 0 ? x : tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]]);
-}
-
-/**
- * im2col, [batch, rows, columns, patch]: a depthwise convolution whose filters each pick one pixel of the window (exact: a product with 1 and zeros);
- * forty times as fast on wasm as strided slices.
- */
-function extractPatches({ kernel, stride, padding }: ConvolutionPlan, x: Tensor4D): Tensor4D {
-  const taps = kernel * kernel;
-  const channels = x.shape[3];
-  const picks = tf.reshape<Rank.R4>(tf.tile(tf.expandDims(tf.eye(taps), 1), [1, channels, 1]), [kernel, kernel, channels, taps]);
-  return tf.depthwiseConv2d(x, picks, stride, padding);
 }
 
 /**
