@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
 import type { BackendChoice } from '../shared/platform/backend.ts';
-import { nativeBackendInstalled } from '../shared/platform/backend.ts';
+import { needsProcess } from '../shared/platform/backend.ts';
 import type { RoundMechanism } from '../shared/study/resolve.ts';
 import type { TrainerAnswer, TrainerRequest } from './train-job.ts';
 
@@ -40,8 +40,7 @@ export function startTrainer(backend: BackendChoice): Trainer {
       waiting.clear();
     },
   };
-  const native = backend === 'tensorflow' || backend === 'tensorflow-gpu' || (backend === 'auto' && nativeBackendInstalled());
-  const link = native ? inProcess(handlers) : inThread(handlers);
+  const link = needsProcess(backend) ? inProcess(handlers) : inThread(handlers);
   const ask = <T extends TrainerAnswer['type']>(expected: T, request: (id: number) => TrainerRequest): Promise<Extract<TrainerAnswer, { type: T }>> =>
     new Promise((resolve, reject) => {
       if (dead !== undefined) {

@@ -5,8 +5,9 @@ import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
 import { openPatchKernels } from './wasm/patch-kernels.ts';
+import { openWebGpu } from './webgpu.ts';
 
-export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
+export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'webgpu', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 export type BackendName = Exclude<BackendChoice, 'auto'>;
 
@@ -16,6 +17,8 @@ export interface BackendReport {
   readonly version: string;
   /** Why this one: forced, or why each faster one was passed over. Always said, never silent. */
   readonly why: string;
+  /** The GPU and its driver, where the backend names them. */
+  readonly gpu?: string;
   /** The native addons need a process of their own. */
   readonly runsInWorkerThread: boolean;
 }
@@ -29,11 +32,15 @@ export interface PackageLoader {
 
 const PACKAGES: Record<BackendName, string> = {
   'tensorflow-gpu': '@tensorflow/tfjs-node-gpu',
+  webgpu: '@tensorflow/tfjs-backend-webgpu',
   tensorflow: '@tensorflow/tfjs-node',
   wasm: '@tensorflow/tfjs-backend-wasm',
   cpu: '@tensorflow/tfjs-backend-cpu',
 };
-const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'tensorflow', 'wasm'];
+/** WebGPU itself, below its backend. */
+const DAWN = 'webgpu';
+const DAWN_VERSION = '0.6.2';
+const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'webgpu', 'tensorflow', 'wasm'];
 
 const require = createRequire(import.meta.url);
 
@@ -45,8 +52,8 @@ const nodePackages: PackageLoader = {
       return undefined;
     }
   },
-  // TFJS packages are CommonJS.
-  load: (packageName) => Promise.resolve().then(() => require(packageName) as unknown),
+  // TFJS packages are CommonJS, and must share this module's tfjs-core; Dawn is an ES module.
+  load: (packageName) => (packageName === DAWN ? import(packageName) : Promise.resolve().then(() => require(packageName) as unknown)),
 };
 
 /**
@@ -56,10 +63,10 @@ const nodePackages: PackageLoader = {
 export async function openBackend(choice: BackendChoice, packages: PackageLoader = nodePackages): Promise<BackendReport> {
   const passedOver: string[] = [];
   for (const name of choice === 'auto' ? AUTO_ORDER : [choice]) {
-    const opened = await open(name, packages);
+    const opened = await open(name, packages, choice);
     if (opened.type === 'ready') {
       const reasons = choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'];
-      return report(name, PACKAGES[name], [...reasons, ...opened.remarks], packages);
+      return report(name, PACKAGES[name], [...reasons, ...opened.remarks], packages, opened.gpu);
     }
     passedOver.push(opened.reason);
     // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
@@ -68,20 +75,28 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
 }
 
-/** Is a native package there (without loading it)? Its addon needs a process of its own. */
-export function nativeBackendInstalled(): boolean {
-  return [PACKAGES['tensorflow-gpu'], PACKAGES.tensorflow].some((packageName) => nodePackages.folder(packageName) !== undefined);
+/** Might this choice load a native addon (found without loading it)? Those need a process of their own. */
+export function needsProcess(choice: BackendChoice): boolean {
+  if (choice !== 'auto') return !RUNS_IN_THREAD.includes(choice);
+  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && nodePackages.folder(PACKAGES[name]) !== undefined);
 }
 
-type Opened = { readonly type: 'ready'; readonly remarks: readonly string[] } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
+const RUNS_IN_THREAD: readonly BackendName[] = ['wasm', 'cpu'];
 
-async function open(name: BackendName, { folder, load }: PackageLoader): Promise<Opened> {
+type Opened = { readonly type: 'ready'; readonly remarks: readonly string[]; readonly gpu?: string } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
+
+async function open(name: BackendName, { folder, load }: PackageLoader, choice: BackendChoice): Promise<Opened> {
   const packageName = PACKAGES[name];
   const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
   const place = folder(packageName);
-  if (place === undefined) return failed(`is not installed (npm install ${packageName}@${tf.version_core})`);
+  if (place === undefined || (name === 'webgpu' && folder(DAWN) === undefined)) return failed(`is not installed (${installCommand(name)})`);
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
+    if (name === 'webgpu') {
+      const opened = await openWebGpu({ dawn: () => load(DAWN), backend: () => load(packageName) }, choice === 'auto' ? 'refused' : 'allowed');
+      if (opened.type !== 'ready') return failed(opened.reason);
+      return { type: 'ready', gpu: opened.adapter, remarks: [opened.software ? `on a software adapter (${opened.adapter}): slower than wasm` : `on ${opened.adapter}`] };
+    }
     const module = await load(packageName);
     if (name === 'wasm') (module as { readonly setWasmPaths: (path: string) => void }).setWasmPaths(join(place, 'dist') + sep);
     if (!(await tf.setBackend(name))) return failed('cannot start here');
@@ -92,6 +107,11 @@ async function open(name: BackendName, { folder, load }: PackageLoader): Promise
   } catch (error) {
     return failed(`cannot be loaded (${firstLine(error)})`);
   }
+}
+
+/** The command that installs what a backend needs beside antiphon. */
+export function installCommand(name: BackendName): string {
+  return `npm install ${PACKAGES[name]}@${tf.version_core}${name === 'webgpu' ? ` ${DAWN}@${DAWN_VERSION}` : ''}`;
 }
 
 function wasmRemarks(): readonly string[] {
@@ -121,9 +141,9 @@ function restoreRemovedUtilities(): void {
   old['isArray'] ??= Array.isArray;
 }
 
-function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader): BackendReport {
+function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader, gpu?: string): BackendReport {
   const manifest = JSON.parse(readFileSync(join(folder(packageName) ?? '', 'package.json'), 'utf8')) as { readonly version: string };
-  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), runsInWorkerThread: name === 'wasm' || name === 'cpu' };
+  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), ...(gpu === undefined ? {} : { gpu }), runsInWorkerThread: RUNS_IN_THREAD.includes(name) };
 }
 
 function firstLine(error: unknown): string {

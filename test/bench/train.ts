@@ -125,7 +125,11 @@ const loadBefore = loadavg()[0] ?? NaN;
 const rows: Row[] = [];
 for (const backend of wanted) {
   try {
-    await openBackend(backend);
+    const { why } = await openBackend(backend);
+    if (backend === 'webgpu' && why.includes('software adapter') && !process.argv.includes(backend)) {
+      console.error(`${backend} left out: ${why}`);
+      continue;
+    }
   } catch (error) {
     console.error(`${backend} left out: ${error instanceof Error ? error.message : String(error)}`);
     continue;
