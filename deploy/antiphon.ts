@@ -13,6 +13,7 @@ import { countOption, numberOption, positiveOption } from '../shared/options.ts'
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
+import { doctorCommand } from './doctor/command.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
@@ -116,6 +117,7 @@ program
 program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
+program.addCommand(doctorCommand({ write, color }));
 
 const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
 program.addCommand(auditCommand({ syntheticStudy: studyFile('synthetic'), color, signal: interruption.signal, write, note }));

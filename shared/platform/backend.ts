@@ -75,10 +75,15 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
 }
 
+/** Are the packages of a backend there? They are not loaded. */
+export function isInstalled(name: BackendName, { folder }: PackageLoader = nodePackages): boolean {
+  return (name === 'webgpu' ? [PACKAGES.webgpu, DAWN] : [PACKAGES[name]]).every((packageName) => folder(packageName) !== undefined);
+}
+
 /** Might this choice load a native addon (found without loading it)? Those need a process of their own. */
 export function needsProcess(choice: BackendChoice): boolean {
   if (choice !== 'auto') return !RUNS_IN_THREAD.includes(choice);
-  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && nodePackages.folder(PACKAGES[name]) !== undefined);
+  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && isInstalled(name));
 }
 
 const RUNS_IN_THREAD: readonly BackendName[] = ['wasm', 'cpu'];
@@ -89,13 +94,15 @@ async function open(name: BackendName, { folder, load }: PackageLoader, choice: 
   const packageName = PACKAGES[name];
   const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
   const place = folder(packageName);
-  if (place === undefined || (name === 'webgpu' && folder(DAWN) === undefined)) return failed(`is not installed (${installCommand(name)})`);
+  if (place === undefined || !isInstalled(name, { folder, load })) return failed(`is not installed (${installCommand(name)})`);
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
     if (name === 'webgpu') {
       const opened = await openWebGpu({ dawn: () => load(DAWN), backend: () => load(packageName) }, choice === 'auto' ? 'refused' : 'allowed');
       if (opened.type !== 'ready') return failed(opened.reason);
-      return { type: 'ready', gpu: opened.adapter, remarks: [opened.software ? `on a software adapter (${opened.adapter}): slower than wasm` : `on ${opened.adapter}`] };
+      return opened.software
+        ? { type: 'ready', remarks: [`on a software adapter (${opened.adapter}): slower than wasm`] }
+        : { type: 'ready', gpu: opened.adapter, remarks: [`on ${opened.adapter}`] };
     }
     const module = await load(packageName);
     if (name === 'wasm') (module as { readonly setWasmPaths: (path: string) => void }).setWasmPaths(join(place, 'dist') + sep);

@@ -21,9 +21,7 @@ interface Device {
   readonly lost: Promise<{ readonly reason: string; readonly message: string }>;
 }
 
-interface Backend {
-  read: (dataId: object) => Promise<unknown>;
-}
+type Backend = ReturnType<typeof tf.backend>;
 
 export interface WebGpuPackages {
   /** `webgpu`: Dawn. */
@@ -71,7 +69,7 @@ export async function openWebGpu({ dawn, backend }: WebGpuPackages, software: 'a
   offerToTfjs(gpu);
   // Registered by the package itself where navigator.gpu was there before it, or by an earlier call.
   if ('webgpu' in tf.engine().registryFactory) tf.removeBackend('webgpu');
-  tf.registerBackend('webgpu', () => guarded(new WebGPUBackend(device, adapter.info) as Backend & ReturnType<typeof tf.backend>, device));
+  tf.registerBackend('webgpu', () => guarded(new WebGPUBackend(device, adapter.info), device));
   if (!(await tf.setBackend('webgpu'))) return { type: 'failed', reason: `does not start on ${name}` };
   await tf.ready();
   return { type: 'ready', adapter: name, software: isSoftware };
@@ -88,7 +86,7 @@ function offerToTfjs(found: Gpu): void {
  * Every error that the GPU reports (a shader that does not compile, memory that is not there, a lost device) leaves results that look like numbers. So error scopes are open at all times,
  * and no value is read before they were asked: after the first error every read throws AntiphonError('training-failed').
  */
-function guarded<B extends Backend>(backend: B, device: Device): B {
+function guarded(backend: Backend, device: Device): Backend {
   let failure: string | undefined;
   const fail = (message: string): void => {
     failure ??= message.split('\n')[0] ?? '';

@@ -125,8 +125,8 @@ const loadBefore = loadavg()[0] ?? NaN;
 const rows: Row[] = [];
 for (const backend of wanted) {
   try {
-    const { why } = await openBackend(backend);
-    if (backend === 'webgpu' && why.includes('software adapter') && !process.argv.includes(backend)) {
+    const { gpu, why } = await openBackend(backend);
+    if (backend === 'webgpu' && gpu === undefined && !process.argv.includes(backend)) {
       console.error(`${backend} left out: ${why}`);
       continue;
     }
