@@ -77,6 +77,9 @@ describe("the kernel equals TFJS' operations to 1e-5", () => {
     'a stride beyond the kernel': [{ input: [11, 8, 3], filters: 4, kernel: 2, stride: 3 }, 3],
     'a kernel larger than the image': [{ input: [3, 2, 2], filters: 3, kernel: 7, stride: 2 }, 2],
     'one pixel, kernel 1': [{ input: [1, 1, 5], filters: 2, kernel: 1, stride: 1 }, 3],
+    'a signal: one row, its own kernel and stride': [{ input: [1, 61, 2], filters: 6, kernel: [1, 7], stride: [1, 4] }, 3],
+    'a signal, a stride beyond the kernel': [{ input: [1, 50, 1], filters: 4, kernel: [1, 3], stride: [1, 5] }, 3],
+    'an upright window': [{ input: [12, 9, 2], filters: 5, kernel: [5, 2], stride: [2, 1] }, 3],
     'many bands': [{ input: [40, 33, 3], filters: 8, kernel: 3, stride: 1 }, 2],
   };
   it.each(Object.entries(shapes))('%s', async (_, [shape, batch]) => {
@@ -88,7 +91,8 @@ describe("the kernel equals TFJS' operations to 1e-5", () => {
 
   it('whatever the shape (property)', async () => {
     const size = fc.integer({ min: 1, max: 13 });
-    const shapeOf = fc.record({ input: fc.tuple(size, size, fc.integer({ min: 1, max: 6 })), filters: fc.integer({ min: 1, max: 18 }), kernel: fc.integer({ min: 1, max: 6 }), stride: fc.integer({ min: 1, max: 4 }) });
+    const pair = (max: number) => fc.oneof(fc.integer({ min: 1, max }), fc.tuple(fc.integer({ min: 1, max }), fc.integer({ min: 1, max })));
+    const shapeOf = fc.record({ input: fc.tuple(size, size, fc.integer({ min: 1, max: 6 })), filters: fc.integer({ min: 1, max: 18 }), kernel: pair(6), stride: pair(4) });
     await fc.assert(
       fc.asyncProperty(shapeOf, fc.integer({ min: 1, max: 5 }), fc.integer({ min: 0, max: 1000 }), async (shape, batch, seed) => {
         expectEqual(await bothWays(shape, batch, seed));

@@ -10,6 +10,7 @@ import { openBackend, type BackendReport, type PackageLoader } from '../../share
 const require = createRequire(import.meta.url);
 const mlp: NetworkSpec = { shape: [11], encoder: { type: 'mlp', hidden: [9], activation: 'tanh', normalise: 'layer' }, features: 6, classes: 3 };
 const cnn: NetworkSpec = { shape: [9, 7, 2], encoder: { type: 'cnn', filters: [4, 6], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 5, classes: 3 };
+const signal: NetworkSpec = { shape: [23, 2], encoder: { type: 'cnn1d', filters: [4, 6], kernel: 5, stride: 3, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 };
 
 /** Why WebGPU cannot be tested here; undefined: it can. */
 async function missing(): Promise<string | undefined> {
@@ -49,10 +50,10 @@ suite(() => {
     tf.dispose([...many, sum]);
   });
 
-  it('passes the self-check with an mlp and a cnn, and leaves no tensor', async () => {
+  it('passes the self-check with an mlp, a cnn and a signal encoder, and leaves no tensor', async () => {
     const before = tf.memory().numTensors;
-    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn)]);
-    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(2);
+    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn), createNetwork(signal)]);
+    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(3);
     expect(Math.max(...layers.map(({ bookKeeping }) => bookKeeping))).toBeLessThan(1e-5);
     expect(tf.memory().numTensors).toBe(before);
   });

@@ -1,6 +1,6 @@
 import type { Layer } from '../layer.ts';
 import { tf, type Rank, type Tensor, type Tensor2D, type Tensor3D, type Tensor4D } from '../tf.ts';
-import type { ConvolutionPlan } from './conv2d-plan.ts';
+import type { ConvolutionPlan, Pair } from './conv2d-plan.ts';
 
 export type ConvolutionGradients = Pick<Layer, 'perExample' | 'squaredNorms' | 'weightedSums' | 'sums'>;
 
@@ -18,8 +18,8 @@ export interface ConvolutionSizes {
 export const PATCH_KERNELS = { patches: 'AntiphonPatchGradients', sum: 'AntiphonPatchGradientSum', weighted: 'AntiphonWeightedSum' } as const;
 
 export interface PatchGeometry {
-  readonly kernel: number;
-  readonly stride: number;
+  readonly kernel: Pair;
+  readonly stride: Pair;
   /** Zeros above and left of x that are not in it. */
   readonly top: number;
   readonly left: number;
@@ -45,11 +45,11 @@ function isRegistered(kernelName: string): boolean {
 
 /** Gradients and their squared norms in one go, patches never in memory as a whole. */
 export function fusedGradients({ plan: { kernel, stride, padding, edges }, channels, filters }: ConvolutionSizes): ConvolutionGradients {
-  const patch = kernel * kernel * channels;
+  const patch = kernel[0] * kernel[1] * channels;
   const geometry = { kernel, stride, top: padding === 'same' ? edges[0] : 0, left: padding === 'same' ? edges[2] : 0 } satisfies PatchGeometry;
   const split = (sum: Tensor): readonly Tensor[] => {
     const flat = tf.reshape(sum, [-1]);
-    return [tf.reshape(tf.slice(flat, 0, patch * filters), [kernel, kernel, channels, filters]), tf.slice(flat, patch * filters, filters)];
+    return [tf.reshape(tf.slice(flat, 0, patch * filters), [...kernel, channels, filters]), tf.slice(flat, patch * filters, filters)];
   };
   return {
     perExample: ([x], g) => tf.engine().runKernel<Tensor[]>(PATCH_KERNELS.patches, { x: x!, g }, { ...geometry }),
@@ -66,10 +66,10 @@ export function fusedGradients({ plan: { kernel, stride, padding, edges }, chann
 export function composedGradients({ plan, channels, filters }: ConvolutionSizes): ConvolutionGradients {
   const { kernel, rows, columns } = plan;
   const positions = rows * columns;
-  const patch = kernel * kernel * channels;
+  const patch = kernel[0] * kernel[1] * channels;
 
   /** [1, filters * patch], patches in the order (channel, row, column), to the order of the kernel [row, column, channel, filter]. */
-  const toKernel = (sum: Tensor): Tensor => tf.reshape(tf.transpose(tf.reshape(sum, [filters, channels, kernel * kernel]), [2, 1, 0]), [kernel, kernel, channels, filters]);
+  const toKernel = (sum: Tensor): Tensor => tf.reshape(tf.transpose(tf.reshape(sum, [filters, channels, kernel[0] * kernel[1]]), [2, 1, 0]), [...kernel, channels, filters]);
   return {
     perExample: ([padded], gradient) => {
       const g = tf.reshape<Rank.R3>(gradient, [-1, positions, filters]);
@@ -94,9 +94,9 @@ export function composedGradients({ plan, channels, filters }: ConvolutionSizes)
  * im2col, [batch, rows, columns, patch]: a depthwise convolution whose filters each pick one pixel of the window (exact: a product with 1 and zeros);
  * forty times as fast on wasm as strided slices.
  */
-function extractPatches({ kernel, stride, padding }: ConvolutionPlan, x: Tensor4D): Tensor4D {
-  const taps = kernel * kernel;
+function extractPatches({ kernel, told, padding }: ConvolutionPlan, x: Tensor4D): Tensor4D {
+  const taps = kernel[0] * kernel[1];
   const channels = x.shape[3];
-  const picks = tf.reshape<Rank.R4>(tf.tile(tf.expandDims(tf.eye(taps), 1), [1, channels, 1]), [kernel, kernel, channels, taps]);
-  return tf.depthwiseConv2d(x, picks, stride, padding);
+  const picks = tf.reshape<Rank.R4>(tf.tile(tf.expandDims(tf.eye(taps), 1), [1, channels, 1]), [...kernel, channels, taps]);
+  return tf.depthwiseConv2d(x, picks, told, padding);
 }

@@ -12,8 +12,11 @@
   (global $height (mut i32) (i32.const 0))
   (global $width (mut i32) (i32.const 0))
   (global $channels (mut i32) (i32.const 0))
-  (global $kernel (mut i32) (i32.const 0))
-  (global $stride (mut i32) (i32.const 0))
+  ;; Vertically and horizontally.
+  (global $kernel_rows (mut i32) (i32.const 0))
+  (global $kernel_columns (mut i32) (i32.const 0))
+  (global $stride_rows (mut i32) (i32.const 0))
+  (global $stride_columns (mut i32) (i32.const 0))
   (global $top (mut i32) (i32.const 0))
   (global $left (mut i32) (i32.const 0))
   (global $positions (mut i32) (i32.const 0))
@@ -30,20 +33,22 @@
   (global $product (mut i32) (i32.const 0))
 
   (func (export "shape")
-    (param $height i32) (param $width i32) (param $channels i32) (param $kernel i32) (param $stride i32) (param $top i32) (param $left i32)
+    (param $height i32) (param $width i32) (param $channels i32) (param $kernel_rows i32) (param $kernel_columns i32)
+    (param $stride_rows i32) (param $stride_columns i32) (param $top i32) (param $left i32)
     (param $positions i32) (param $columns i32) (param $filters i32)
     (global.set $height (local.get $height))
     (global.set $width (local.get $width))
     (global.set $channels (local.get $channels))
-    (global.set $kernel (local.get $kernel))
-    (global.set $stride (local.get $stride))
+    (global.set $kernel_rows (local.get $kernel_rows))
+    (global.set $kernel_columns (local.get $kernel_columns))
+    (global.set $stride_rows (local.get $stride_rows))
+    (global.set $stride_columns (local.get $stride_columns))
     (global.set $top (local.get $top))
     (global.set $left (local.get $left))
     (global.set $positions (local.get $positions))
     (global.set $columns (local.get $columns))
     (global.set $filters (local.get $filters))
-    (global.set $patch_bytes
-      (call $whole (i32.add (i32.mul (i32.mul (local.get $kernel) (local.get $kernel)) (local.get $channels)) (i32.const 1))))
+    (global.set $patch_bytes (call $whole (call $gradient_rows)))
     (global.set $filter_bytes (call $whole (local.get $filters))))
 
   (func (export "scratch") (param $band i32) (param $patches i32) (param $padded i32) (param $product i32)
@@ -119,7 +124,7 @@
 
   ;; Rows of the gradient: patch + 1.
   (func $gradient_rows (result i32)
-    (i32.add (i32.mul (i32.mul (global.get $kernel) (global.get $kernel)) (global.get $channels)) (i32.const 1)))
+    (i32.add (i32.mul (i32.mul (global.get $kernel_rows) (global.get $kernel_columns)) (global.get $channels)) (i32.const 1)))
 
   (func $gradient_bytes (result i32)
     (i32.shl (i32.mul (call $gradient_rows) (global.get $filters)) (i32.const 2)))
@@ -159,12 +164,12 @@
     (local $end i32)
     (local.set $out (global.get $patches))
     (loop $each_position
-      (local.set $y (i32.sub (i32.mul (i32.div_u (local.get $from) (global.get $columns)) (global.get $stride)) (global.get $top)))
-      (local.set $column (i32.sub (i32.mul (i32.rem_u (local.get $from) (global.get $columns)) (global.get $stride)) (global.get $left)))
+      (local.set $y (i32.sub (i32.mul (i32.div_u (local.get $from) (global.get $columns)) (global.get $stride_rows)) (global.get $top)))
+      (local.set $column (i32.sub (i32.mul (i32.rem_u (local.get $from) (global.get $columns)) (global.get $stride_columns)) (global.get $left)))
       (local.set $low (select (i32.sub (i32.const 0) (local.get $column)) (i32.const 0) (i32.lt_s (local.get $column) (i32.const 0))))
       (local.set $high (i32.sub (global.get $width) (local.get $column)))
-      (if (i32.gt_s (local.get $high) (global.get $kernel)) (then (local.set $high (global.get $kernel))))
-      (local.set $rest (global.get $kernel))
+      (if (i32.gt_s (local.get $high) (global.get $kernel_columns)) (then (local.set $high (global.get $kernel_columns))))
+      (local.set $rest (global.get $kernel_rows))
       (loop $window
         (if (i32.lt_u (local.get $y) (global.get $height))
           (then
@@ -192,11 +197,11 @@
                 (local.set $out (i32.add (local.get $out) (i32.const 4)))
                 (local.set $source (i32.add (local.get $source) (i32.const 4)))
                 (br $numbers)))
-            (if (i32.lt_s (local.get $high) (global.get $kernel))
+            (if (i32.lt_s (local.get $high) (global.get $kernel_columns))
               (then
                 (local.set $out
-                  (call $zeros (local.get $out) (i32.mul (i32.sub (global.get $kernel) (local.get $high)) (global.get $channels)))))))
-          (else (local.set $out (call $zeros (local.get $out) (i32.mul (global.get $kernel) (global.get $channels))))))
+                  (call $zeros (local.get $out) (i32.mul (i32.sub (global.get $kernel_columns) (local.get $high)) (global.get $channels)))))))
+          (else (local.set $out (call $zeros (local.get $out) (i32.mul (global.get $kernel_columns) (global.get $channels))))))
         (local.set $y (i32.add (local.get $y) (i32.const 1)))
         (br_if $window (local.tee $rest (i32.sub (local.get $rest) (i32.const 1)))))
       (f32.store (local.get $out) (f32.const 1))

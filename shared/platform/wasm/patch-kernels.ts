@@ -110,7 +110,7 @@ function sizesOf({ inputs: { x, g }, attrs: { kernel } }: Call): { readonly batc
   invariant(x!.shape.length === 4 && g!.shape.length === 4 && gradients === batch, 'an image and an output gradient per example');
   invariant(batch * height * width * channels * outputRows * outputColumns * filters > 0, 'no empty tensor');
   invariant(x!.dtype === 'float32' && g!.dtype === 'float32', 'float32 tensors');
-  return { batch, rows: kernel * kernel * channels + 1, filters };
+  return { batch, rows: kernel[0] * kernel[1] * channels + 1, filters };
 }
 
 /** Gives the module its shape and a scratch of some tens of kilobytes, whatever the batch and the image. */
@@ -124,7 +124,7 @@ function withScratch(call: Call, work: () => void): void {
   try {
     const patches = addressOf(backend, scratch);
     const padded = patches + 4 * BAND * patchWidth;
-    module.shape(height, width, channels, kernel, stride, top, left, outputRows * outputColumns, outputColumns, filters);
+    module.shape(height, width, channels, ...kernel, ...stride, top, left, outputRows * outputColumns, outputColumns, filters);
     module.scratch(BAND, patches, padded, padded + 4 * BAND * filterWidth);
     work();
   } finally {
