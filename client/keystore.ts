@@ -5,6 +5,7 @@ import { fromHex, toHex } from '../shared/bytes.ts';
 import { identityFromSeed, type Identity } from '../shared/crypto/keys.ts';
 import { AntiphonError } from '../shared/errors.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
+import { BACKEND_CHOICES } from '../shared/platform/backend-choice.ts';
 import { makeFolder } from '../shared/platform/folder.ts';
 
 /** A site's own folder: its key, its settings, its copies of study and ledger, its staged update. */
@@ -25,7 +26,7 @@ const settingsSchema = z.strictObject({
   coordinatorKey: hex32,
   /** Absolute path of the site's data folder. */
   data: z.string(),
-  backend: z.enum(['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu']),
+  backend: z.enum(BACKEND_CHOICES),
   /** Where the institution keeps limits and spend logs, and this data set's name there. */
   vault: z.string(),
   dataset: z.string(),

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
-import { nativeBackendInstalled, type BackendChoice } from '../shared/platform/backend-choice.ts';
+import { needsProcess, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import type { RoundMechanism } from '../shared/study/resolve.ts';
 import type { TrainerAnswer, TrainerRequest } from './train-job.ts';
 
@@ -42,8 +42,7 @@ export function startTrainer(backend: BackendChoice): Trainer {
       waiting.clear();
     },
   };
-  const native = backend === 'tensorflow' || backend === 'tensorflow-gpu' || (backend === 'auto' && nativeBackendInstalled());
-  const link = native ? inProcess(handlers) : inThread(handlers);
+  const link = needsProcess(backend) ? inProcess(handlers) : inThread(handlers);
   const ask = <T extends TrainerAnswer['type']>(expected: T, request: (id: number) => TrainerRequest): Promise<Extract<TrainerAnswer, { type: T }>> =>
     new Promise((resolve, reject) => {
       if (dead !== undefined) {

@@ -13,6 +13,7 @@ import { countOption, numberOption, positiveOption } from '../shared/options.ts'
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
 import { createDisplay, summaryJson } from './display.ts';
+import { doctorCommand } from './doctor/command.ts';
 import { experimentCommand } from './experiment/command.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { planCommand } from './plan.ts';
@@ -120,6 +121,7 @@ program.addCommand(coordinatorCommand({ createDisplay: display, signal: interrup
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
 program.addCommand(planCommand({ write, color }));
 program.addCommand(experimentCommand({ shipped, display: { stream: process.stdout, isTTY: process.stdout.isTTY, color }, signal: interruption.signal }));
+program.addCommand(doctorCommand({ write, color }));
 
 const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
 program.addCommand(witnessCommand({ write }));

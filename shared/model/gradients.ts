@@ -107,10 +107,12 @@ function backpropagate<T>({ network, weights, features, labels }: Batch, visit: 
   // Of the softmax cross-entropy -ln softmax(x)[label], per example.
   let gradient: Tensor = tf.sub(tf.softmax(x as Tensor2D), truth);
   const visited: T[] = [];
-  for (let i = layers.length - 1; i >= 0; i -= 1) {
+  // Nobody asks for the gradient of the data, nor of what layers without parameters make of them.
+  const first = layers.findIndex(({ parameters }) => parameters.length > 0);
+  for (let i = layers.length - 1; i >= first; i -= 1) {
     const layer = layers[i]!;
     if (layer.parameters.length > 0) visited.unshift(visit(layer, saved[i]!, gradient));
-    if (i > 0) gradient = layer.backward(saved[i]!, weights[i]!, gradient);
+    if (i > first) gradient = layer.backward(saved[i]!, weights[i]!, gradient);
   }
   return visited;
 }

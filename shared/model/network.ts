@@ -7,7 +7,8 @@ import { relu, tanh } from './layers/activation.ts';
 import { conv2d } from './layers/conv2d.ts';
 import { dense } from './layers/dense.ts';
 import { groupNorm } from './layers/normalise.ts';
-import { flatten } from './layers/plain.ts';
+import type { Pair } from './layers/conv2d-plan.ts';
+import { flatten, reshape } from './layers/plain.ts';
 
 export interface NetworkSpec {
   /** Of one record as the encoder sees it: [features] or [height, width, channels]. */
@@ -106,27 +107,52 @@ function encoderLayers({ shape, encoder, features, headInitial }: NetworkSpec): 
       if (shape.length !== 3 || height === undefined || width === undefined || channels === undefined) {
         throw new AntiphonError('study-invalid', `a cnn encoder needs records of shape [height, width, channels], found [${shape.join(', ')}]`);
       }
-      let input: readonly [number, number, number] = [height, width, channels];
-      const { kernel, stride, groups } = encoder;
-      encoder.filters.forEach((filters, i) => {
-        if (input[0] === 1 && input[1] === 1) {
-          throw new AntiphonError('study-invalid', `convolution ${i + 1} of ${encoder.filters.length} finds a map of 1 x 1: records of ${height} x ${width} have shrunk too far; use fewer filters or a smaller stride`);
-        }
-        if (encoder.normalise === 'group' && filters % groups !== 0) {
-          throw new AntiphonError('study-invalid', `${groups} groups do not divide the ${filters} filters of convolution ${i + 1}; choose groups that divide every entry of filters`);
-        }
-        const convolution = conv2d(`encoder/conv${i}`, { input, filters, kernel, stride });
-        layers.push(convolution);
-        if (encoder.normalise === 'group') layers.push(groupNorm(`encoder/norm${i}`, convolution.outputShape, groups));
-        layers.push(activation(`encoder/activation${i}`, convolution.outputShape));
-        input = [convolution.outputShape[0]!, convolution.outputShape[1]!, filters];
-      });
-      layers.push(flatten('encoder/flatten', input), dense('encoder/dense', sizeOf(input), features, last(sizeOf(input))), activation('encoder/features', [features]));
-      return layers;
+      return convolutions({ encoder, input: [height, width, channels], kernel: [encoder.kernel, encoder.kernel], stride: [encoder.stride, encoder.stride], activation, features, last });
+    }
+    case 'cnn1d': {
+      const [length, channels = 1] = shape;
+      if (shape.length > 2 || length === undefined) {
+        throw new AntiphonError('study-invalid', `a cnn1d encoder needs records of shape [length] or [length, channels], found [${shape.join(', ')}]`);
+      }
+      // A signal is an image of one row.
+      const row = [1, length, channels] as const;
+      return [reshape('encoder/row', shape, row), ...convolutions({ encoder, input: row, kernel: [1, encoder.kernel], stride: [1, encoder.stride], activation, features, last })];
     }
     default:
       return assertNever(encoder);
   }
+}
+
+interface Convolutions {
+  readonly encoder: Exclude<EncoderSpec, { type: 'mlp' }>;
+  readonly input: readonly [number, number, number];
+  readonly kernel: Pair;
+  readonly stride: Pair;
+  readonly activation: (name: string, shape: readonly number[]) => Layer;
+  readonly features: number;
+  readonly last: (width: number) => InitialValues;
+}
+
+/** Strided convolutions, then one dense layer to the features. */
+function convolutions({ encoder, kernel, stride, activation, features, last, ...start }: Convolutions): readonly Layer[] {
+  const layers: Layer[] = [];
+  let { input } = start;
+  encoder.filters.forEach((filters, i) => {
+    if (input[0] === 1 && input[1] === 1) {
+      const [height, width] = start.input;
+      const what = encoder.type === 'cnn1d' ? `a map of length 1: records of length ${width}` : `a map of 1 x 1: records of ${height} x ${width}`;
+      throw new AntiphonError('study-invalid', `convolution ${i + 1} of ${encoder.filters.length} finds ${what} have shrunk too far; use fewer filters or a smaller stride`);
+    }
+    if (encoder.normalise === 'group' && filters % encoder.groups !== 0) {
+      throw new AntiphonError('study-invalid', `${encoder.groups} groups do not divide the ${filters} filters of convolution ${i + 1}; choose groups that divide every entry of filters`);
+    }
+    const convolution = conv2d(`encoder/conv${i}`, { input, filters, kernel, stride });
+    layers.push(convolution);
+    if (encoder.normalise === 'group') layers.push(groupNorm(`encoder/norm${i}`, convolution.outputShape, encoder.groups));
+    layers.push(activation(`encoder/activation${i}`, convolution.outputShape));
+    input = [convolution.outputShape[0]!, convolution.outputShape[1]!, filters];
+  });
+  return [...layers, flatten('encoder/flatten', input), dense('encoder/dense', sizeOf(input), features, last(sizeOf(input))), activation('encoder/features', [features])];
 }
 
 function checkSizes({ shape, features, classes, encoder }: NetworkSpec): void {

@@ -2,16 +2,22 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 
 /** What may be asked for, and what is installed. Apart from `backend.ts`, so that whoever only asks does not load TensorFlow.js. */
-export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'tensorflow', 'wasm', 'cpu'] as const;
+export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'webgpu', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 export type BackendName = Exclude<BackendChoice, 'auto'>;
 
+export const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'webgpu', 'tensorflow', 'wasm'];
+export const RUNS_IN_THREAD: readonly BackendName[] = ['wasm', 'cpu'];
+
 export const BACKEND_PACKAGES: Record<BackendName, string> = {
   'tensorflow-gpu': '@tensorflow/tfjs-node-gpu',
+  webgpu: '@tensorflow/tfjs-backend-webgpu',
   tensorflow: '@tensorflow/tfjs-node',
   wasm: '@tensorflow/tfjs-backend-wasm',
   cpu: '@tensorflow/tfjs-backend-cpu',
 };
+/** WebGPU itself, below its backend. */
+export const DAWN = 'webgpu';
 
 const require = createRequire(import.meta.url);
 
@@ -24,7 +30,13 @@ export function packageFolder(packageName: string): string | undefined {
   }
 }
 
-/** Is a native package there (without loading it)? Its addon needs a process of its own. */
-export function nativeBackendInstalled(): boolean {
-  return [BACKEND_PACKAGES['tensorflow-gpu'], BACKEND_PACKAGES.tensorflow].some((packageName) => packageFolder(packageName) !== undefined);
+/** Are the packages of a backend there? They are not loaded. */
+export function isInstalled(name: BackendName, folder: (packageName: string) => string | undefined = packageFolder): boolean {
+  return (name === 'webgpu' ? [BACKEND_PACKAGES.webgpu, DAWN] : [BACKEND_PACKAGES[name]]).every((packageName) => folder(packageName) !== undefined);
+}
+
+/** Might this choice load a native addon (found without loading it)? Those need a process of their own. */
+export function needsProcess(choice: BackendChoice): boolean {
+  if (choice !== 'auto') return !RUNS_IN_THREAD.includes(choice);
+  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && isInstalled(name));
 }

@@ -4,7 +4,9 @@ import { join, sep } from 'node:path';
 import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
-import { BACKEND_PACKAGES, packageFolder, type BackendChoice, type BackendName } from './backend-choice.ts';
+import { AUTO_ORDER, BACKEND_PACKAGES, DAWN, isInstalled, packageFolder, RUNS_IN_THREAD, type BackendChoice, type BackendName } from './backend-choice.ts';
+import { openPatchKernels } from './wasm/patch-kernels.ts';
+import { openWebGpu } from './webgpu.ts';
 
 export interface BackendReport {
   readonly name: BackendName;
@@ -12,6 +14,8 @@ export interface BackendReport {
   readonly version: string;
   /** Why this one: forced, or why each faster one was passed over. Always said, never silent. */
   readonly why: string;
+  /** The GPU and its driver, where the backend names them. */
+  readonly gpu?: string;
   /** The native addons need a process of their own. */
   readonly runsInWorkerThread: boolean;
 }
@@ -23,14 +27,13 @@ export interface PackageLoader {
   readonly load: (packageName: string) => Promise<unknown>;
 }
 
-const AUTO_ORDER: readonly BackendName[] = ['tensorflow-gpu', 'tensorflow', 'wasm'];
-
+const DAWN_VERSION = '0.6.2';
 const require = createRequire(import.meta.url);
 
 const nodePackages: PackageLoader = {
   folder: packageFolder,
-  // TFJS packages are CommonJS.
-  load: (packageName) => Promise.resolve().then(() => require(packageName) as unknown),
+  // TFJS packages are CommonJS, and must share this module's tfjs-core; Dawn is an ES module.
+  load: (packageName) => (packageName === DAWN ? import(packageName) : Promise.resolve().then(() => require(packageName) as unknown)),
 };
 
 /**
@@ -40,8 +43,11 @@ const nodePackages: PackageLoader = {
 export async function openBackend(choice: BackendChoice, packages: PackageLoader = nodePackages): Promise<BackendReport> {
   const passedOver: string[] = [];
   for (const name of choice === 'auto' ? AUTO_ORDER : [choice]) {
-    const opened = await open(name, packages);
-    if (opened.type === 'ready') return report(name, BACKEND_PACKAGES[name], choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'], packages);
+    const opened = await open(name, packages, choice);
+    if (opened.type === 'ready') {
+      const reasons = choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'];
+      return report(name, BACKEND_PACKAGES[name], [...reasons, ...opened.remarks], packages, opened.gpu);
+    }
     passedOver.push(opened.reason);
     // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
     if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', BACKEND_PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
@@ -49,25 +55,42 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
 }
 
-type Opened = { readonly type: 'ready' } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
+type Opened = { readonly type: 'ready'; readonly remarks: readonly string[]; readonly gpu?: string } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
 
-async function open(name: BackendName, { folder, load }: PackageLoader): Promise<Opened> {
+async function open(name: BackendName, { folder, load }: PackageLoader, choice: BackendChoice): Promise<Opened> {
   const packageName = BACKEND_PACKAGES[name];
   const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
   const place = folder(packageName);
-  if (place === undefined) return failed(`is not installed (npm install ${packageName}@${tf.version_core})`);
+  if (place === undefined || !isInstalled(name, folder)) return failed(`is not installed (${installCommand(name)})`);
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
+    if (name === 'webgpu') {
+      const opened = await openWebGpu({ dawn: () => load(DAWN), backend: () => load(packageName) }, choice === 'auto' ? 'refused' : 'allowed');
+      if (opened.type !== 'ready') return failed(opened.reason);
+      return opened.software
+        ? { type: 'ready', remarks: [`on a software adapter (${opened.adapter}): slower than wasm`] }
+        : { type: 'ready', gpu: opened.adapter, remarks: [`on ${opened.adapter}`] };
+    }
     const module = await load(packageName);
     if (name === 'wasm') (module as { readonly setWasmPaths: (path: string) => void }).setWasmPaths(join(place, 'dist') + sep);
     if (!(await tf.setBackend(name))) return failed('cannot start here');
     await tf.ready();
     // Only a printed advertisement hangs on it.
     if (name === 'cpu') Object.assign(tf.backend(), { firstUse: false });
-    return { type: 'ready' };
+    return { type: 'ready', remarks: name === 'wasm' ? wasmRemarks() : [] };
   } catch (error) {
     return failed(`cannot be loaded (${firstLine(error)})`);
   }
+}
+
+/** The command that installs what a backend needs beside antiphon. */
+export function installCommand(name: BackendName): string {
+  return `npm install ${BACKEND_PACKAGES[name]}@${tf.version_core}${name === 'webgpu' ? ` ${DAWN}@${DAWN_VERSION}` : ''}`;
+}
+
+function wasmRemarks(): readonly string[] {
+  const kernels = openPatchKernels();
+  return kernels.type === 'ready' ? [] : [`the examples' gradients of convolutions run at half speed: ${kernels.reason}`];
 }
 
 async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLoader['load']): Promise<Opened> {
@@ -82,7 +105,7 @@ async function openNative(name: 'tensorflow' | 'tensorflow-gpu', load: PackageLo
   if (name === 'tensorflow-gpu' && !usesGpu) {
     return { type: 'no-gpu', reason: `${packageName} is installed but finds no GPU (it needs an NVIDIA driver, CUDA 11.2 and cuDNN 8.1)` };
   }
-  return { type: 'ready' };
+  return { type: 'ready', remarks: [] };
 }
 
 /** tfjs-node 4.22 calls two functions that Node 23 removed (tfjs issue 8425). */
@@ -92,9 +115,9 @@ function restoreRemovedUtilities(): void {
   old['isArray'] ??= Array.isArray;
 }
 
-function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader): BackendReport {
+function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader, gpu?: string): BackendReport {
   const manifest = JSON.parse(readFileSync(join(folder(packageName) ?? '', 'package.json'), 'utf8')) as { readonly version: string };
-  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), runsInWorkerThread: name === 'wasm' || name === 'cpu' };
+  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), ...(gpu === undefined ? {} : { gpu }), runsInWorkerThread: RUNS_IN_THREAD.includes(name) };
 }
 
 function firstLine(error: unknown): string {

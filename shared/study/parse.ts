@@ -159,11 +159,12 @@ function modalityFaults(name: string, { shape, encoder, records }: Modality, hea
   const input = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
   if ('fault' in input) {
     faults.push({ path: [...at, 'records', 'frontEnd', input.key], message: input.fault });
-  } else if (encoder.type === 'cnn' && input.shape.length !== 3) {
+  } else if ((encoder.type === 'cnn' && input.shape.length !== 3) || (encoder.type === 'cnn1d' && input.shape.length > 2)) {
     const [key, what] = records.frontEnd === undefined ? ['shape', 'found'] : ['encoder', `the ${records.frontEnd.type} front-end gives`];
-    faults.push({ path: [...at, key], message: `a cnn needs [height, width, channels], ${what} [${input.shape.join(', ')}]` });
+    const needed = encoder.type === 'cnn' ? '[height, width, channels]' : '[length] or [length, channels]';
+    faults.push({ path: [...at, key], message: `a ${encoder.type} needs ${needed}, ${what} [${input.shape.join(', ')}]` });
   }
-  if (encoder.type === 'cnn' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
+  if (encoder.type !== 'mlp' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
     faults.push({ path: [...at, 'encoder', 'groups'], message: `${encoder.groups} groups must divide every entry of filters [${encoder.filters.join(', ')}]` });
   }
   if (head.initial?.type === 'orthogonal' && (encoder.activation !== 'tanh' || encoder.normalise === 'layer')) {

@@ -36,10 +36,23 @@ const cnn = z.strictObject({
   groups: count.default(4),
 });
 
-const encoder = z.discriminatedUnion('type', [mlp, cnn]);
+/** For signals in time; the image of one row of `cnn`. */
+const cnn1d = z.strictObject({
+  type: z.literal('cnn1d'),
+  /** One strided convolution per entry. */
+  filters: z.array(count).min(1).max(8).default([16, 32]),
+  kernel: z.int().min(1).max(64).default(7),
+  stride: z.int().min(1).max(16).default(4),
+  activation: activation.default('relu'),
+  normalise: z.enum(['none', 'group']).default('none'),
+  /** Channel groups of GroupNorm; must divide every entry of `filters`. */
+  groups: count.default(4),
+});
+
+const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d]);
 
 const modality = z.strictObject({
-  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn (and, flattened, for mlp). */
+  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d (any, flattened, for mlp). */
   shape: z.array(count).min(1).max(3),
   encoder,
   records,

@@ -126,7 +126,11 @@ const loadBefore = loadavg()[0] ?? NaN;
 const rows: Row[] = [];
 for (const backend of wanted) {
   try {
-    await openBackend(backend);
+    const { gpu, why } = await openBackend(backend);
+    if (backend === 'webgpu' && gpu === undefined && !process.argv.includes(backend)) {
+      console.error(`${backend} left out: ${why}`);
+      continue;
+    }
   } catch (error) {
     console.error(`${backend} left out: ${error instanceof Error ? error.message : String(error)}`);
     continue;

@@ -78,7 +78,7 @@ describe('the native backends', () => {
     await openBackend('wasm');
     const report = await openBackend('auto', { folder, load: (name) => (name === GPU ? load(name) : Promise.resolve(wasm)) });
     expect(report.name).toBe('wasm');
-    expect(report.why).toMatch(/tfjs-node-gpu cannot be loaded \(libcudart\.so\.11\.0: cannot open shared object file\); @tensorflow\/tfjs-node is not installed/);
+    expect(report.why).toMatch(/tfjs-node-gpu cannot be loaded \(libcudart\.so\.11\.0: cannot open shared object file\); @tensorflow\/tfjs-backend-webgpu is not installed .*; @tensorflow\/tfjs-node is not installed/);
   });
 
   it.each([

@@ -15,6 +15,9 @@ const specs: Record<string, NetworkSpec> = {
   'cnn, stride 3 beyond kernel 2': { shape: [11, 8, 3], encoder: { type: 'cnn', filters: [3, 4], kernel: 2, stride: 3, activation: 'tanh', normalise: 'none', groups: 1 }, features: 4, classes: 3 },
   'cnn, one row, stride 1': { shape: [1, 13, 2], encoder: { type: 'cnn', filters: [3, 4], kernel: 4, stride: 1, activation: 'relu', normalise: 'none', groups: 1 }, features: 4, classes: 2 },
   'cnn, group norm, kernel 5': { shape: [12, 12, 1], encoder: { type: 'cnn', filters: [4, 8], kernel: 5, stride: 2, activation: 'tanh', normalise: 'group', groups: 2 }, features: 6, classes: 3 },
+  'cnn1d, one channel': { shape: [37], encoder: { type: 'cnn1d', filters: [4, 6], kernel: 7, stride: 4, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 },
+  'cnn1d, three channels, group norm': { shape: [25, 3], encoder: { type: 'cnn1d', filters: [4, 5, 6], kernel: 6, stride: 2, activation: 'tanh', normalise: 'group', groups: 1 }, features: 4, classes: 4 },
+  'cnn1d, stride 5 beyond kernel 3': { shape: [29, 2], encoder: { type: 'cnn1d', filters: [6], kernel: 3, stride: 5, activation: 'tanh', normalise: 'none', groups: 1 }, features: 4, classes: 2 },
 };
 
 function examples(network: Network, n: number): { features: Float32Array; labels: Int32Array } {

@@ -10,6 +10,15 @@ const mlp: NetworkSpec = { shape: [3, 4], encoder: { type: 'mlp', hidden: [5], a
 const cnn: NetworkSpec = { shape: [13, 9, 2], encoder: { type: 'cnn', filters: [4, 8], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 6, classes: 3 };
 const withEncoder = (change: object): NetworkSpec => ({ ...cnn, encoder: { ...cnn.encoder, ...change } });
 
+const signal: NetworkSpec = { shape: [100, 2], encoder: { type: 'cnn1d', filters: [4, 6, 8], kernel: 7, stride: 4, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 };
+
+it('a signal encoder has a kernel per filter along time, and a map that shrinks by its stride', () => {
+  const network = createNetwork(signal);
+  expect(network.parameters.filter(({ name }) => name.endsWith('kernel')).map(({ shape }) => shape)).toEqual([[1, 7, 2, 4], [1, 7, 4, 6], [1, 7, 6, 8], [2 * 8, 5], [5, 3]]);
+  expect(network.layers.filter(({ name }) => name.includes('conv')).map(({ outputShape }) => outputShape)).toEqual([[1, 25, 4], [1, 7, 6], [1, 2, 8]]);
+  expect(createNetwork({ ...signal, shape: [100] }).size).toBe(network.size - 7 * 4);
+});
+
 describe('the flat vector', () => {
   it.each([mlp, cnn])('is laid out without gaps: encoder, head kernel, head bias', (spec) => {
     const network = createNetwork(spec);
@@ -105,6 +114,8 @@ describe('impossible shapes are refused with what to do', () => {
     [{ ...cnn, shape: [60] }, /a cnn encoder needs records of shape \[height, width, channels\], found \[60\]/],
     [withEncoder({ groups: 3 }), /3 groups do not divide the 4 filters of convolution 1/],
     [withEncoder({ filters: [4, 4, 4, 4, 4], normalise: 'none' }), /convolution 5 of 5 finds a map of 1 x 1: records of 13 x 9 have shrunk too far/],
+    [{ ...signal, shape: [12, 9, 2] }, /a cnn1d encoder needs records of shape \[length\] or \[length, channels\], found \[12, 9, 2\]/],
+    [{ ...signal, shape: [16] }, /convolution 3 of 3 finds a map of length 1: records of length 16 have shrunk too far/],
     [{ ...mlp, classes: 1 }, /two classes/],
     [{ ...mlp, features: 0 }, /whole positive sizes/],
     [{ ...mlp, shape: [] }, /whole positive sizes/],

@@ -12,6 +12,7 @@ import { maxPool } from '../support/max-pool-layer.ts';
 
 const mlp: NetworkSpec = { shape: [60], encoder: { type: 'mlp', hidden: [32], activation: 'tanh', normalise: 'layer' }, features: 16, classes: 4 };
 const cnn: NetworkSpec = { shape: [28, 28, 1], encoder: { type: 'cnn', filters: [8, 16], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 4 }, features: 32, classes: 10 };
+const signal: NetworkSpec = { shape: [200, 2], encoder: { type: 'cnn1d', filters: [8, 16], kernel: 7, stride: 4, activation: 'relu', normalise: 'group', groups: 4 }, features: 16, classes: 5 };
 
 let before = 0;
 afterEach(() => {
@@ -24,10 +25,10 @@ describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
     before = tf.memory().numTensors;
     await proveBackend([createNetwork(mlp)]); // compiles
     const started = performance.now();
-    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn)]);
+    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn), createNetwork(signal)]);
     const elapsed = performance.now() - started;
     console.log(`${backend}: ${elapsed.toFixed(0)} ms; ${layers.map(({ layer, gradient, bookKeeping }) => `${layer} ${gradient.toExponential(0)}/${bookKeeping.toExponential(0)}`).join(', ')}`);
-    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(2);
+    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(3);
     // The finite differences are far below what a wrong kernel shows.
     expect(Math.max(...layers.map(({ gradient }) => gradient))).toBeLessThan(3e-3);
     expect(Math.max(...layers.map(({ bookKeeping }) => bookKeeping))).toBeLessThan(1e-5);

@@ -52,6 +52,7 @@ describe('a front-end in the study file', () => {
     ['a record that is no plane', replaced('shape: [8, 20]', 'shape: [160]'), /a spectrogram front-end needs records of \[height, width\].*; the record is \[160\]/],
     ['colours', replaced('shape: [10, 12, 1]', 'shape: [10, 12, 3]'), /a hog front-end needs one channel; the record is \[10, 12, 3\]/],
     ['a cnn that gets a flat output', replaced('learningRate: 0.7\n    encoder: { type: mlp, hidden: [],', 'learningRate: 0.7\n    encoder: { type: cnn,'), /modalities\.sound\.encoder: a cnn needs \[height, width, channels\], the spectrogram front-end gives \[22\]/],
+    ['a cnn1d that gets a map', replaced('localSteps: 7\n    encoder: { type: mlp, hidden: [],', 'localSteps: 7\n    encoder: { type: cnn1d,'), /modalities\.image\.encoder: a cnn1d needs \[length\] or \[length, channels\], the hog front-end gives \[2, 3, 8\]/],
     ['an unknown key', replaced('hog, rows: 2', 'hog, row: 2'), /unknown key "row"; did you mean "rows"\?/],
     ['an unknown type', replaced('type: hog', 'type: sift'), /modalities\.image\.records\.frontEnd/],
   ])('is refused with %s', (_, make, message) => {

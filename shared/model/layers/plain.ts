@@ -13,12 +13,16 @@ export const withoutParameters: Pick<Layer, 'parameters' | 'longestReduction' | 
 
 /** [batch, ...shape] to [batch, size]. */
 export function flatten(name: string, shape: readonly number[]): Layer {
-  const size = shape.reduce((a, b) => a * b, 1);
+  return reshape(name, shape, [shape.reduce((a, b) => a * b, 1)]);
+}
+
+/** [batch, ...from] to [batch, ...to], of the same size: the same numbers. */
+export function reshape(name: string, from: readonly number[], to: readonly number[]): Layer {
   return {
     name,
-    outputShape: [size],
+    outputShape: to,
     ...withoutParameters,
-    forward: (x) => ({ output: tf.reshape(x, [-1, size]), saved: [] }),
-    backward: (_saved, _parameters, gradient) => tf.reshape(gradient, [-1, ...shape]),
+    forward: (x) => ({ output: tf.reshape(x, [-1, ...to]), saved: [] }),
+    backward: (_saved, _parameters, gradient) => tf.reshape(gradient, [-1, ...from]),
   };
 }
