@@ -123,7 +123,7 @@ it('without privacy every output says so', async () => {
   expect(stdout.match(/NO PRIVACY/g)?.length).toBeGreaterThanOrEqual(2);
   const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { protection: string; epsilon: number | null };
   expect(summary).toMatchObject({ protection: 'none', epsilon: null });
-  expect(readFileSync(join(federation.out, 'report.html'), 'utf8')).toContain('NO PRIVACY');
+  for (const file of ['report.html', 'checkpoints/round-000002.safetensors']) expect(readFileSync(join(federation.out, file), 'utf8'), file).toContain('NO PRIVACY');
   expect((await run('audit', join(federation.out, 'ledger.jsonl'))).stdout).toContain('NO PRIVACY');
 });
 
