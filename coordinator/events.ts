@@ -20,6 +20,10 @@ export type StudyEvent =
       readonly budget: EpsilonOfDelta;
       /** Whose number is held against the budget. */
       readonly accountant: AccountantName;
+      /** Names of the classes, in the order of a confusion matrix. */
+      readonly classes: readonly string[];
+      /** Of the study's hybrid fusion. */
+      readonly pool: 'linear' | 'log';
       readonly modalities: readonly ModalityFacts[];
       readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];
     }

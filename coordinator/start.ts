@@ -235,6 +235,8 @@ function startedEvent({ study, resolved, studyHash: hash, networks }: StudyConte
     protection: study.privacy.protection,
     accountant: resolved.accountant.binding,
     budget: { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta },
+    classes: study.classes,
+    pool: study.fusion.pool,
     modalities: [...resolved.modalities].map(([modality, { mechanism, rounds }]) => ({
       modality,
       encoder: study.modalities[modality]?.encoder.type ?? '',

@@ -2,6 +2,7 @@ import Table from 'cli-table3';
 import { createLogUpdate } from 'log-update';
 import { createColors } from 'picocolors';
 import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
+import { fusionRows } from '../coordinator/report/fusion-rows.ts';
 import type { Evaluation, Metrics } from '../shared/fusion/evaluation.ts';
 
 export interface Display {
@@ -94,7 +95,7 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
       case 'ended':
         over = true;
         live?.clear();
-        if (test !== undefined) print(resultTable(test, color));
+        if (test !== undefined && started !== undefined) print(resultTable(test, started.pool, color));
         print(`${event.reason}: ${event.detail}`);
         print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
@@ -139,11 +140,11 @@ export function tableStyle(color: boolean): NonNullable<Table.TableConstructorOp
   return { compact: true, head: color ? ['bold'] : [], border: color ? ['gray'] : [] };
 }
 
-function resultTable(test: Evaluation, color: boolean): string {
+function resultTable(test: Evaluation, pool: Started['pool'], color: boolean): string {
   const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: tableStyle(color) });
   const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
   for (const [name, metrics] of Object.entries(test.perModality)) table.push(row(`${name} alone (${metrics.samples})`, metrics));
-  for (const [rule, metrics] of Object.entries(test.fused)) table.push(row(rule === 'hybrid' ? "hybrid (the study's rule)" : rule, metrics));
+  for (const [name, metrics] of fusionRows(test.fused, pool)) table.push(row(name, metrics));
   return table.toString();
 }
 

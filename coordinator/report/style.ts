@@ -12,5 +12,5 @@ section{margin-top:36px}.eyebrow{margin:0;color:var(--soft);font-size:12px;text-
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--line);white-space:nowrap}th{color:var(--soft);font-weight:600}
 th:first-child,td:first-child{text-align:left}td:last-child{white-space:normal}.confusion td{background:rgba(var(--accent),calc(var(--share)*.75));text-align:center}.confusion th{text-align:center}
 meter{width:120px;vertical-align:middle}pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:14px;overflow-x:auto;font-size:12.5px}details{margin-top:14px}summary{cursor:pointer}
-.u-legend{color:var(--soft);font-size:13px}@media print{main{max-width:none}section{break-inside:avoid}}
+.note{color:var(--soft);font-size:13px;margin:10px 0 0}.confusion{font-size:13px}.confusion th,.confusion td{padding:6px;white-space:normal}.confusion td:last-child,.confusion thead tr+tr th:first-child{text-align:center}.confusion tbody th,.confusion thead th[colspan]{text-align:left}.u-legend{color:var(--soft);font-size:13px}.u-legend .u-value{font-variant-numeric:tabular-nums}@media print{main{max-width:none}section{break-inside:avoid}}
 `;
