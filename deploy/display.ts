@@ -12,7 +12,8 @@ export interface Display {
 
 export interface DisplayInput {
   readonly stream: NodeJS.WriteStream;
-  readonly isTTY: boolean;
+  /** May lines be drawn again? */
+  readonly live: boolean;
   readonly color: boolean;
 }
 
@@ -20,9 +21,9 @@ type Started = Extract<StudyEvent, { type: 'started' }>;
 const NO_PRIVACY = 'NO PRIVACY: this study runs without clipping and without noise; its updates and models can reveal patients.';
 
 /** The study as it goes, on a terminal: a few lines drawn again and again; elsewhere one plain line per event. */
-export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
+export function createDisplay({ stream, live: isLive, color }: DisplayInput): Display {
   const paint = createColors(color);
-  const live = isTTY ? createLogUpdate(stream) : undefined;
+  const live = isLive ? createLogUpdate(stream) : undefined;
   const print = (line: string): void => {
     live?.clear();
     stream.write(`${line}\n`);

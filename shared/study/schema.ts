@@ -5,6 +5,8 @@ import { z } from 'zod';
  * valid one is; `parse.ts` turns YAML text into it, `resolve.ts` into the numbers of the PLAN entry.
  */
 
+export const MOST_SITES = 5000;
+
 const identifier = z.string().regex(/^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/, 'expected lower-case letters, digits and inner hyphens, at most 64');
 const positive = z.number().positive();
 const count = z.int().positive();
@@ -242,7 +244,7 @@ export const studySchema = z.strictObject({
   classes: z.array(z.string().min(1)).min(2).max(1000),
   modalities: z.record(identifier, modality),
   head: z.strictObject({ features: count.default(64), protection: z.enum(['none', 'released']).default('none'), initial: headInitial.optional() }).prefault({}),
-  sites: z.array(site).min(1).max(5000),
+  sites: z.array(site).min(1).max(MOST_SITES),
   schedule: z.strictObject({
     rounds: count.max(1_000_000),
     /** Modalities in turn; omitted: every modality once, in the order of the file. */

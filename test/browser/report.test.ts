@@ -48,7 +48,7 @@ suite(() => {
           expect(facts.cut).toEqual([false, false, false]);
           // The last point, as long as no pointer asks for another: rounds and shares, never a dash.
           expect(facts.legends[0]).toBe('6');
-          expect(facts.legends.filter((text) => !/^\d+(\.\d+)?( %)?$/.test(text ?? ''))).toEqual([]);
+          expect(facts.legends.filter((text) => !/^\d+(\.\d+)?( %)?$/.test(text))).toEqual([]);
           expect(facts.overflow).toBeLessThanOrEqual(0);
           expect(facts.text).toContain('Result on the test part');
           expect(facts.text).toContain('Epsilon spent');
