@@ -103,15 +103,16 @@ program
   .option('--study <file>', 'the study file, or the name of a shipped study (default: synthetic, the embedded one)')
   .option('--data <folder>', "folder above the records that the study file names (default: the embedded study's, written to the run's folder)")
   .option('--out <folder>', "the run's folder (default: antiphon-runs/NAME-TIME)")
-  .option('--sites <number>', 'sites per modality, instead of those of the study file', countOption)
+  .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
+  .option('--json', 'print one JSON object, the result, and nothing else; the progress goes to standard error')
+  .optionsGroup('Instead of what the study file says:')
+  .option('--sites <number>', 'sites per modality', countOption)
   .option('--rounds <number>', 'rounds of the schedule', countOption)
   .option('--epsilon <number>', 'privacy budget; the noise is calibrated for it', positiveOption)
   .option('--delta <number>', 'its delta', deltaOption)
   .option('--noise-multiplier <number>', 'noise standard deviation / clip norm, instead of calibrating', positiveOption)
   .option('--no-privacy', 'neither clip nor noise; for comparison only, and said in every output')
   .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', numberOption('a whole number from 0 to 2147483647', (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 31))
-  .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
-  .option('--json', 'print one JSON object, the result, and nothing else; the progress goes to standard error')
   .action(runSimulation);
 
 program.addCommand(coordinatorCommand({ createDisplay: display, readStudy, signal: interruption.signal, write }));
