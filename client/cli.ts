@@ -52,12 +52,13 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .option('--patients-may-overlap', 'state that they may be, where the study counts on the opposite', false)
     .option('--vault <folder>', 'where this institution keeps limits and spend logs of its data sets (default: $ANTIPHON_VAULT or ~/.antiphon)')
     .option('--dataset <name>', 'name of this data set in the vault: spending adds up over all studies under one name (default: the data folder)')
-    .option('--max-epsilon <number>', 'limit of this data set: epsilon over all studies', positiveOption)
-    .option('--max-rounds-per-day <number>', 'limit: rounds in 24 hours', countOption)
-    .option('--only-modalities <names...>', 'limit: modalities that may be trained')
-    .option('--min-cohort <number>', 'limit: sites that a round must have', countOption)
-    .option('--min-noise-multiplier <number>', 'limit: noise standard deviation / clip norm', positiveOption)
     .addOption(backendOption().default('auto'))
+    .optionsGroup('Limits of this data set, kept in its vault (default: those that it has):')
+    .option('--max-epsilon <number>', 'epsilon over all studies', positiveOption)
+    .option('--max-rounds-per-day <number>', 'rounds in 24 hours', countOption)
+    .option('--only-modalities <names...>', 'modalities that may be trained')
+    .option('--min-cohort <number>', 'sites that a round must have', countOption)
+    .option('--min-noise-multiplier <number>', 'noise standard deviation / clip norm', positiveOption)
     .action(async (invite: string, options: EnrolOptions) => {
       const home = resolve(options.home ?? defaultHome(decodeInvite(nodePrimitives, invite).site));
       const { patientsDisjoint } = options;

@@ -8,12 +8,21 @@ import { SOFTWARE } from '../shared/protocol/software.ts';
 
 const EVENT = 'antiphon';
 
+/** Delays double from the first to the most; each is drawn within the jitter, so that sites do not come back all at once. */
+const BACK_OFF = { firstMs: 200, mostMs: 10_000, jitter: 0.5 } as const;
+
+/** The longest that the next attempt may wait after so many failures before this one. */
+export function longestRetryMs(failuresBefore: number): number {
+  return Math.min(BACK_OFF.mostMs, BACK_OFF.firstMs * 2 ** failuresBefore * (1 + BACK_OFF.jitter));
+}
+
 export type ConnectionEvent =
   /** A session is open (again): nothing sent in an earlier one counts. */
   | { readonly type: 'open' }
   | { readonly type: 'message'; readonly message: CoordinatorMessage }
   | { readonly type: 'chunk'; readonly chunk: Chunk }
-  | { readonly type: 'closed'; readonly reason: string }
+  /** Lost, or not reached: tried again by itself, after at most `retryWithinMs`. */
+  | { readonly type: 'closed'; readonly reason: string; readonly retryWithinMs: number }
   /** This coordinator can never be spoken to: wrong key, study or version, or it dismissed us. */
   | { readonly type: 'refused'; readonly problem: Failure };
 
@@ -37,13 +46,19 @@ export interface ConnectionInput {
 /** The socket.io-client adapter: outbound websocket only, reconnects by itself, a new authenticated session each time. */
 export function connect(input: ConnectionInput): Connection {
   const { url, primitives, identity, listener } = input;
-  const socket = io(url, { transports: ['websocket'], reconnectionDelay: 200, reconnectionDelayMax: 10_000, forceNew: true });
+  const socket = io(url, { transports: ['websocket'], reconnectionDelay: BACK_OFF.firstMs, reconnectionDelayMax: BACK_OFF.mostMs, randomizationFactor: BACK_OFF.jitter, forceNew: true });
+  let failures = 0;
   let pending: PendingSession | undefined;
   let session: SiteSession | undefined;
 
   const refuse = (problem: Failure): void => {
     session = undefined;
     listener({ type: 'refused', problem });
+  };
+  const lost = (reason: string): void => {
+    const retryWithinMs = longestRetryMs(failures);
+    failures += 1;
+    listener({ type: 'closed', reason, retryWithinMs });
   };
   const shake = (frame: Uint8Array): void => {
     const message = decodePlain('coordinator', frame);
@@ -65,6 +80,7 @@ export function connect(input: ConnectionInput): Connection {
   };
 
   socket.on('connect', () => {
+    failures = 0;
     pending = undefined;
     session = undefined;
   });
@@ -81,10 +97,10 @@ export function connect(input: ConnectionInput): Connection {
     pending = undefined;
     if (session === undefined) return;
     session = undefined;
-    listener({ type: 'closed', reason });
+    lost(reason);
   });
   socket.on('connect_error', (error) => {
-    listener({ type: 'closed', reason: error.message });
+    lost(reasonOf(error));
   });
 
   return {
@@ -99,6 +115,12 @@ export function connect(input: ConnectionInput): Connection {
       socket.disconnect();
     },
   };
+}
+
+/** The transport's error says only that it is one; what the socket said lies inside. */
+function reasonOf(error: Error): string {
+  const inner: unknown = 'description' in error ? error.description : undefined;
+  return typeof inner === 'object' && inner !== null && 'message' in inner && typeof inner.message === 'string' && inner.message !== '' ? inner.message : error.message;
 }
 
 function failureOf(message: { readonly code: string; readonly message: string }): Failure {

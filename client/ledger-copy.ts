@@ -80,6 +80,11 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
   };
 }
 
+/** How the study ended, where this copy holds its END under a signed head: nothing is left to do for a site that starts. */
+export function endOf(ledger: LedgerCopy): { readonly reason: string; readonly detail: string } | undefined {
+  return isBelievable(ledger) ? ledger.state().ended : undefined;
+}
+
 /** What every act of the site asks first: is the last line it knows a head that the coordinator has signed? */
 export function isBelievable({ state }: LedgerCopy): boolean {
   return state().length > 0 && isSigned(state());

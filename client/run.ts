@@ -21,7 +21,7 @@ import type { Vault } from './vault.ts';
 
 /** What a site tells the person who runs it. Nothing of its data. */
 export type SiteEvent =
-  | { readonly type: 'connected' | 'study-ended'; readonly detail: string }
+  | { readonly type: 'connecting' | 'connected' | 'study-ended'; readonly detail: string }
   | { readonly type: 'disconnected' | 'failure' | 'refused'; readonly detail: string }
   | { readonly type: 'training' | 'released' | 'round-ended'; readonly round: number; readonly detail: string };
 
@@ -46,6 +46,9 @@ export interface SiteContext {
   /** Hex. */
   readonly coordinatorKey: string;
 }
+
+/** Between two notes that the coordinator cannot be reached. */
+const RETRY_NOTE_MS = 30_000;
 
 /** One offered round on its way through the site. */
 /** A model that is meant to compute has smaller ones: with larger ones whoever chose them looks for the records that overflow. */
@@ -89,6 +92,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
+  let unreached: { readonly attempts: number; readonly toldAt: number } | undefined;
 
   // 1. Connect; after every (re)connection say how far this site's ledger goes. The coordinator offers what is open.
   let queue: Promise<void> = Promise.resolve();
@@ -100,12 +104,13 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     switch (event.type) {
       case 'open':
         outbox = undefined;
+        unreached = undefined;
         if (work?.stage === 'receiving') work = undefined;
         connection.send({ type: 'ready', site: context.site, ledgerLength: ports.ledger.state().length });
         ports.emit({ type: 'connected', detail: 'connected to the coordinator' });
         return;
       case 'closed':
-        ports.emit({ type: 'disconnected', detail: `${event.reason}; trying again` });
+        tellClosed(event);
         return;
       case 'refused':
         throw failureToError(event.problem);
@@ -115,6 +120,15 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
         takeChunk(event.chunk);
         return;
     }
+  };
+
+  /** The first failure, and then one in so many seconds: a coordinator may be away for a night. */
+  const tellClosed = ({ reason, retryWithinMs }: Extract<ConnectionEvent, { type: 'closed' }>): void => {
+    const now = ports.now();
+    const attempts = (unreached?.attempts ?? 0) + 1;
+    const due = unreached === undefined || now - unreached.toldAt >= RETRY_NOTE_MS;
+    unreached = { attempts, toldAt: due ? now : (unreached?.toldAt ?? now) };
+    if (due) ports.emit({ type: 'disconnected', detail: `${attempts === 1 ? '' : `${attempts} times without a session: `}${reason}; trying again within ${(retryWithinMs / 1000).toFixed(1)} s` });
   };
 
   const receive = async (message: CoordinatorMessage): Promise<void> => {

@@ -8,7 +8,7 @@ import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import { connect } from './connection.ts';
 import { openHome, siteFiles } from './keystore.ts';
-import { openLedgerCopy } from './ledger-copy.ts';
+import { endOf, openLedgerCopy } from './ledger-copy.ts';
 import { runSite, type SiteEvent } from './run.ts';
 import { clearStaged, loadStaged, stageUpdate } from './staging.ts';
 import { startTrainer, type Trainer } from './trainer.ts';
@@ -48,6 +48,12 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
     unlocks.push(await takeLock(siteFiles(folder).lock, (pid) => `process ${pid} runs the site of ${folder} already; stop that one first`));
     const study = studyFromUnknown(JSON.parse(studyText));
     const files = siteFiles(folder);
+    const ledger = await openLedgerCopy(files.ledger, primitives);
+    const end = endOf(ledger);
+    if (end !== undefined) {
+      emit(settings.site, { type: 'study-ended', detail: `${end.reason}: ${end.detail}; this site's own copy of the ledger holds the end of the study, there is nothing left to do` });
+      return;
+    }
     const choice = backend ?? settings.backend;
     const trainer = trainers.get(choice) ?? startTrainer(choice);
     trainers.set(choice, trainer);
@@ -61,12 +67,13 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
       { site: settings.site, identity, studyHash: settings.study, study, coordinatorKey: settings.coordinatorKey },
       {
         primitives,
-        ledger: await openLedgerCopy(files.ledger, primitives),
+        ledger,
         train: ({ weights, reserve }) => trainer.train({ site: settings.site, weights, mechanism: fromLedgerMechanism(reserve.mechanism), learningRate }),
         stage: { load: () => loadStaged(files.staged), save: (update) => stageUpdate(files.staged, update), clear: () => clearStaged(files.staged) },
         vault: openVault(settings.vault, settings.dataset),
         now: Date.now,
         connect: (listener) => {
+          emit(settings.site, { type: 'connecting', detail: settings.url });
           const connection = connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener });
           closing.signal.addEventListener('abort', connection.close);
           return connection;

@@ -11,6 +11,8 @@ import { runFiles } from './store/run-folder.ts';
 export interface CoordinatorCliParts {
   /** How events are shown to a person; `--events` replaces it by JSON lines. */
   readonly createDisplay: () => { readonly show: EventSink; readonly close: () => void };
+  /** A study by its path or, where some are shipped, by its name. */
+  readonly readStudy: (given: string) => Promise<{ readonly path: string; readonly text: string }>;
   readonly signal: AbortSignal;
   readonly write: (text: string) => void;
 }
@@ -26,12 +28,12 @@ interface StartOptions {
   readonly events?: boolean;
 }
 
-export function coordinatorCommand({ createDisplay, signal, write }: CoordinatorCliParts): Command {
+export function coordinatorCommand({ createDisplay, readStudy, signal, write }: CoordinatorCliParts): Command {
   const command = new Command('coordinator').description('run a study: schedule, budget, aggregation, ledger');
   command
     .command('start')
     .description('start a study, or go on with one that was stopped, in the same folder')
-    .requiredOption('--study <file>', 'the study file (YAML)')
+    .requiredOption('--study <file>', 'the study file (YAML), or the name of a shipped study')
     .requiredOption('--out <folder>', "the run's folder: ledger, metrics, checkpoints, report")
     .option('--data <folder>', 'folder with the public evaluation records')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -40,9 +42,7 @@ export function coordinatorCommand({ createDisplay, signal, write }: Coordinator
     .addOption(new Option('--backend <name>', 'compute backend of the evaluation').choices([...BACKEND_CHOICES]).default('auto'))
     .option('--events', 'print every event as a JSON line instead of the display')
     .action(async (options: StartOptions) => {
-      const text = await readFile(options.study, 'utf8').catch((error: unknown) => {
-        throw new AntiphonError('study-invalid', `cannot read the study file ${options.study}; give its path with --study, or write one with \`antiphon init\``, { cause: error });
-      });
+      const { path, text } = await readStudy(options.study);
       if (options.url !== undefined && !/^https?:\/\/[^/]/.test(options.url)) throw new AntiphonError('usage', `expected an address like https://lead.example:7400 in --url, found "${options.url}"`);
       if (options.url === undefined && (options.host === '0.0.0.0' || options.host === '::')) {
         throw new AntiphonError('usage', `--host ${options.host} listens everywhere: say with --url which address sites call, so that their invites name it`);
@@ -54,7 +54,7 @@ export function coordinatorCommand({ createDisplay, signal, write }: Coordinator
       const display = options.events === true ? undefined : createDisplay();
       try {
         const end = await startCoordinator({
-          study: parseStudy(text, options.study),
+          study: parseStudy(text, path),
           studyYaml: text,
           folder: resolve(options.out),
           host: options.host,

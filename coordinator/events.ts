@@ -1,5 +1,6 @@
 import type { ModalityCalibration } from '../shared/fusion/calibration.ts';
 import type { Evaluation, Robustness } from '../shared/fusion/evaluation.ts';
+import type { FusionSpec } from '../shared/study/schema.ts';
 import type { AccountantName } from '../shared/privacy/accountant.ts';
 
 /**
@@ -21,6 +22,10 @@ export type StudyEvent =
       readonly budget: EpsilonOfDelta;
       /** Whose number is held against the budget. */
       readonly accountant: AccountantName;
+      /** Names of the classes, in the order of a confusion matrix. */
+      readonly classes: readonly string[];
+      /** Of the study's hybrid fusion. */
+      readonly pool: FusionSpec['pool'];
       readonly modalities: readonly ModalityFacts[];
       readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];
     }

@@ -249,7 +249,7 @@ async function conclude(
   if (verdict.type === 'aggregate') {
     delivered = verdict.delivered.map(({ receipt }) => receipt.site);
     checkpoint = combine(context, round.checkpoint, reserve, verdict.delivered);
-    await ports.checkpoints.save(checkpoint, context.studyHash);
+    await ports.checkpoints.save(checkpoint, { studyHash: context.studyHash, protection: context.study.privacy.protection });
     const modelOut = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, reserve.modality))));
     await ports.book.append(
       ...verdict.delivered.map(({ receipt }) => receipt),

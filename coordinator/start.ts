@@ -1,15 +1,13 @@
-import { appendFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { fromHex, toHex } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { buildEvaluationSet, checkSeparation } from '../shared/data/evaluation-set.ts';
 import { AntiphonError } from '../shared/errors.ts';
-import { parseJson } from '../shared/json.ts';
 import { canonicalJson } from '../shared/ledger/canonical.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { openBackend } from '../shared/platform/backend.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
+import { enterFolder } from '../shared/platform/fresh-folder.ts';
 import { openLedgerFile } from '../shared/platform/ledger-file.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
@@ -29,6 +27,7 @@ import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd
 import { startServer } from './server.ts';
 import { createWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
+import { openMetrics } from './store/metrics.ts';
 import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
 /** So long the end waits for the sites' word on the whole ledger. */
@@ -59,12 +58,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const backend = await openBackend(options.backend);
   await proveBackend([...context.networks.values()]);
 
+  const fresh = await enterFolder(folder);
   await prepareRunFolder(folder);
   const files = runFiles(folder);
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
   const store = await openLedgerFile(files.ledger);
-  // Of a study that goes on: the report tells all of it.
-  const events: StudyEvent[] = [...(await readEvents(files.metrics))];
+  let begun = store.lines.length > 0;
+  const metrics = openMetrics(files.metrics);
+  const events: StudyEvent[] = [...metrics.events];
   // An event may come from a socket's callback, where nobody catches: what cannot be recorded stops the study instead.
   const stop = new AbortController();
   signal.addEventListener('abort', () => { stop.abort(); });
@@ -74,7 +75,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     events.push(event);
     options.show(event);
     try {
-      appendLine(files.metrics, JSON.stringify(event));
+      metrics.append(event);
     } catch (error) {
       unrecorded ??= error instanceof AntiphonError ? error : new AntiphonError('internal', String(error));
       stop.abort();
@@ -128,6 +129,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       const url = options.publicUrl ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${server.port}`;
       emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, resumedAfterRound: book.state().lastRound }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
+      begun = true;
       const running = runStudy(context, {
         book,
         hub: server,
@@ -166,6 +168,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       await server.close();
       await writeFileAtomic(files.witnesses, lines(witnesses.lines()));
     }
+  } catch (error) {
+    // Nothing of a study is recorded: nothing of the start is left. The lock is still ours.
+    if (!begun) await fresh.undo();
+    throw error;
   } finally {
     await store.close();
   }
@@ -185,23 +191,6 @@ function whenever(isSo: () => boolean, signs: readonly ((listener: () => void) =
     const cancelTimer = startTimer(finish, FAREWELL_MS);
     const stops = signs.map((subscribe) => subscribe(check));
     check();
-  });
-}
-
-function appendLine(path: string, text: string): void {
-  try {
-    appendFileSync(path, `${text}\n`);
-  } catch (error) {
-    throw new AntiphonError('storage-failed', `could not append to ${path}: ${error instanceof Error ? error.message : String(error)}; free space or fix the permissions, then start again with the same folder`, { cause: error });
-  }
-}
-
-/** What was told before; a line that a crash cut short is left out. */
-async function readEvents(path: string): Promise<readonly StudyEvent[]> {
-  const text = await readFile(path, 'utf8').catch(() => '');
-  return text.split('\n').flatMap((line) => {
-    const event = parseJson(line);
-    return typeof event === 'object' && event !== null && 'type' in event ? [event as StudyEvent] : [];
   });
 }
 
@@ -239,6 +228,8 @@ function startedEvent({ study, resolved, studyHash: hash, networks }: StudyConte
     protection: study.privacy.protection,
     accountant: resolved.accountant.binding,
     budget: { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta },
+    classes: study.classes,
+    pool: study.fusion.pool,
     modalities: [...resolved.modalities].map(([modality, { mechanism, rounds }]) => ({
       modality,
       encoder: study.modalities[modality]?.encoder.type ?? '',

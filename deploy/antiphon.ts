@@ -7,24 +7,28 @@ import { Command, CommanderError, Option } from 'commander';
 import { siteCommand } from '../client/cli.ts';
 import { coordinatorCommand } from '../coordinator/cli.ts';
 import { AntiphonError, EXIT_CODES } from '../shared/errors.ts';
-import { makeFolder } from '../shared/platform/folder.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-choice.ts';
-import { countOption, numberOption, positiveOption } from '../shared/options.ts';
+import { countOption, deltaOption, numberOption, positiveOption } from '../shared/options.ts';
 import { parseStudy } from '../shared/study/parse.ts';
 import { auditCommand } from './audit/command.ts';
+import { finishCommand } from './command-help.ts';
 import { createDisplay, summaryJson } from './display.ts';
 import { doctorCommand } from './doctor/command.ts';
 import { experimentCommand } from './experiment/command.ts';
+import { inFolder } from './in-folder.ts';
 import { overrideStudy, type StudyOverrides } from './overrides.ts';
 import { planCommand } from './plan.ts';
 import { simulate } from './simulate.ts';
+import { readStudyFile, type StudyFile } from './study-file.ts';
 import { writeSyntheticData } from './synthetic.ts';
+import { terminalOf } from './terminal.ts';
 import { witnessCommand } from './witness/command.ts';
 
 /** The package's folder, from deploy/ and from dist/deploy/ alike. */
 const packageRoot = [new URL('../', import.meta.url), new URL('../../', import.meta.url)].map((url) => fileURLToPath(url)).find((path) => existsSync(join(path, 'package.json'))) ?? '.';
 const shipped = { studies: join(packageRoot, 'deploy', 'studies'), experiments: join(packageRoot, 'deploy', 'experiments') };
 const studyFile = (name: string): string => join(shipped.studies, `${name}.yaml`);
+const readStudy = (given: string): Promise<StudyFile> => readStudyFile(given, shipped.studies);
 
 const interruption = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -42,13 +46,15 @@ if (process.channel !== undefined) {
   });
 }
 // Whoever read our output has left (`| head`): there is nobody to tell more.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  interruption.abort();
-});
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    interruption.abort();
+  });
+}
 const write = (text: string): void => void process.stdout.write(text);
-const color = process.env['NO_COLOR'] === undefined && process.stdout.isTTY;
-const display = (): ReturnType<typeof createDisplay> => createDisplay({ stream: process.stdout, isTTY: process.stdout.isTTY, color });
+const { color } = terminalOf(process.stdout, process.env);
+const display = (stream: NodeJS.WriteStream = process.stdout): ReturnType<typeof createDisplay> => createDisplay({ stream, ...terminalOf(stream, process.env) });
 
 interface SimulateOptions {
   readonly study?: string;
@@ -66,29 +72,24 @@ interface SimulateOptions {
 }
 
 async function runSimulation(options: SimulateOptions): Promise<void> {
-  const path = options.study ?? studyFile('synthetic');
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('study-invalid', `cannot read the study file ${path}; give its path with --study, or write one with \`antiphon init\``, { cause: error });
-  });
+  const { path, text } = await readStudy(options.study ?? studyFile('synthetic'));
   const { sites, rounds, epsilon, delta, noiseMultiplier, seed, privacy } = options;
   const changes = Object.fromEntries(Object.entries({ sites, rounds, epsilon, delta, noiseMultiplier, seed }).filter(([, value]) => value !== undefined)) as StudyOverrides;
   const study = overrideStudy(parseStudy(text, path), { ...changes, noPrivacy: !privacy });
   const folder = resolve(options.out ?? join('antiphon-runs', `${study.name}-${new Date().toISOString().replaceAll(/[:.]/g, '-')}`));
-  await makeFolder(folder);
-  let { data } = options;
-  if (data === undefined) {
-    if (options.study !== undefined) throw new AntiphonError('data-invalid', "the study reads its patients' records from files: give their folder with --data DIR");
-    data = join(folder, 'data');
-    await writeSyntheticData(data, { seed: study.seed });
-  }
-  const screen = display();
+  const madeUp = resolve(path) === studyFile('synthetic');
+  if (options.data === undefined && !madeUp) throw new AntiphonError('data-invalid', "the study reads its patients' records from files: give the folder above them with --data DIR");
+  // With --json the progress goes to the other stream: standard output is the object and nothing else.
+  const told = options.json === true ? process.stderr : process.stdout;
+  const screen = display(told);
   try {
-    const { events, peakMemoryMiB, processes } = await simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show: screen.show }).catch((error: unknown) => {
-      if (error instanceof AntiphonError && error.code === 'interrupted') throw new AntiphonError('interrupted', `${error.message}; to go on: the same command with --out ${folder}`);
-      throw error;
+    const { events, peakMemoryMiB, processes } = await inFolder(folder, screen.show, async (show) => {
+      const data = options.data ?? join(folder, 'data');
+      if (options.data === undefined) await writeSyntheticData(data, { seed: study.seed });
+      return simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show });
     });
     screen.close();
-    write(`${processes} processes, peak memory ${peakMemoryMiB} MiB in all\n`);
+    told.write(`${processes} processes, peak memory ${peakMemoryMiB} MiB in all\n`);
     if (options.json === true) write(`${JSON.stringify({ ...summaryJson(events), peakMemoryMiB, processes })}\n`);
   } finally {
     screen.close();
@@ -97,30 +98,30 @@ async function runSimulation(options: SimulateOptions): Promise<void> {
 
 const program = new Command('antiphon')
   .description('Federated multi-party training: sites that each hold one modality train one model together, in private alternating rounds.')
-  .version((JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version)
-  .exitOverride();
+  .version((JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as { version: string }).version);
 
 program
   .command('simulate')
   .description('run a whole federation on this machine; without options, a small made-up study')
-  .option('--study <file>', 'the study file (default: the embedded synthetic study)')
-  .option('--data <folder>', "folder with the records that the study file names (default: the embedded study's, written to the run's folder)")
+  .option('--study <file>', 'the study file, or the name of a shipped study (default: synthetic, the embedded one)')
+  .option('--data <folder>', "folder above the records that the study file names (default: the embedded study's, written to the run's folder)")
   .option('--out <folder>', "the run's folder (default: antiphon-runs/NAME-TIME)")
-  .option('--sites <number>', 'sites per modality, instead of those of the study file', countOption)
+  .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
+  .option('--json', 'print one JSON object, the result, and nothing else; the progress goes to standard error')
+  .optionsGroup('Instead of what the study file says:')
+  .option('--sites <number>', 'sites per modality', countOption)
   .option('--rounds <number>', 'rounds of the schedule', countOption)
   .option('--epsilon <number>', 'privacy budget; the noise is calibrated for it', positiveOption)
-  .option('--delta <number>', 'its delta', positiveOption)
+  .option('--delta <number>', 'its delta', deltaOption)
   .option('--noise-multiplier <number>', 'noise standard deviation / clip norm, instead of calibrating', positiveOption)
   .option('--no-privacy', 'neither clip nor noise; for comparison only, and said in every output')
-  .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', numberOption('a whole number', Number.isInteger))
-  .addOption(new Option('--backend <name>', 'compute backend').choices([...BACKEND_CHOICES]).default('auto'))
-  .option('--json', 'print the result as one JSON object on the last line')
+  .option('--seed <number>', 'seed of initial weights and of made-up data; never of noise', numberOption('a whole number from 0 to 2147483647', (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 31))
   .action(runSimulation);
 
-program.addCommand(coordinatorCommand({ createDisplay: display, signal: interruption.signal, write }));
+program.addCommand(coordinatorCommand({ createDisplay: display, readStudy, signal: interruption.signal, write }));
 program.addCommand(siteCommand({ signal: interruption.signal, write }));
-program.addCommand(planCommand({ write, color }));
-program.addCommand(experimentCommand({ shipped, display: { stream: process.stdout, isTTY: process.stdout.isTTY, color }, signal: interruption.signal }));
+program.addCommand(planCommand({ readStudy, write, color }));
+program.addCommand(experimentCommand({ shipped, display: { stream: process.stdout, ...terminalOf(process.stdout, process.env) }, signal: interruption.signal }));
 program.addCommand(doctorCommand({ write, color }));
 
 const note = (text: string): void => void (process.stderr.isTTY && process.stderr.write(text));
@@ -140,7 +141,7 @@ program
     write(`wrote ${file}${options.data === undefined ? '' : ` and ${options.data}`}; try it with: antiphon simulate --study ${file} --data ${options.data ?? 'DIR'}\n`);
   });
 
-for (const command of [program, ...program.commands, ...program.commands.flatMap((one) => one.commands)]) command.exitOverride();
+finishCommand(program);
 
 /** Says what went wrong; returns the exit code. */
 function explain(error: unknown): number {

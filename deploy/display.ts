@@ -2,7 +2,8 @@ import Table from 'cli-table3';
 import { createLogUpdate } from 'log-update';
 import { createColors } from 'picocolors';
 import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
-import type { Evaluation, FusionRule, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
+import { fusionRows } from '../coordinator/report/fusion-rows.ts';
+import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 
 export interface Display {
   readonly show: (event: StudyEvent) => void;
@@ -11,7 +12,8 @@ export interface Display {
 
 export interface DisplayInput {
   readonly stream: NodeJS.WriteStream;
-  readonly isTTY: boolean;
+  /** May lines be drawn again? */
+  readonly live: boolean;
   readonly color: boolean;
 }
 
@@ -19,9 +21,9 @@ type Started = Extract<StudyEvent, { type: 'started' }>;
 const NO_PRIVACY = 'NO PRIVACY: this study runs without clipping and without noise; its updates and models can reveal patients.';
 
 /** The study as it goes, on a terminal: a few lines drawn again and again; elsewhere one plain line per event. */
-export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
+export function createDisplay({ stream, live: isLive, color }: DisplayInput): Display {
   const paint = createColors(color);
-  const live = isTTY ? createLogUpdate(stream) : undefined;
+  const live = isLive ? createLogUpdate(stream) : undefined;
   const print = (line: string): void => {
     live?.clear();
     stream.write(`${line}\n`);
@@ -95,8 +97,8 @@ export function createDisplay({ stream, isTTY, color }: DisplayInput): Display {
       case 'ended':
         over = true;
         live?.clear();
-        if (test !== undefined) print(resultTable(test, color));
-        if (test !== undefined && robustness !== undefined) print(robustnessTable(test, robustness, color));
+        if (test !== undefined && started !== undefined) print(resultTable(test, started.pool, color));
+        if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
         print(`${event.reason}: ${event.detail}`);
         print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
@@ -141,21 +143,21 @@ export function tableStyle(color: boolean): NonNullable<Table.TableConstructorOp
   return { compact: true, head: color ? ['bold'] : [], border: color ? ['gray'] : [] };
 }
 
-function resultTable(test: Evaluation, color: boolean): string {
+function resultTable(test: Evaluation, pool: Started['pool'], color: boolean): string {
   const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: tableStyle(color) });
   const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
   for (const [name, metrics] of Object.entries(test.perModality)) table.push(row(`${name} alone (${metrics.samples})`, metrics));
-  for (const [rule, metrics] of Object.entries(test.fused)) table.push(row(rule === 'hybrid' ? "hybrid (the study's rule)" : rule, metrics));
+  for (const [rule, name] of fusionRows(pool)) table.push(row(name, test.fused[rule]));
   return table.toString();
 }
 
 const SHOWN_SHARE = 0.3;
 
-function robustnessTable(test: Evaluation, robustness: readonly Robustness[], color: boolean): string {
+function robustnessTable(test: Evaluation, { robustness, pool, color }: { readonly robustness: readonly Robustness[]; readonly pool: Started['pool']; readonly color: boolean }): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
   const table = new Table({ head: [`one modality fails ${100 * SHOWN_SHARE} %`, 'intact', ...kinds.map(({ degradation }) => degradation)], colAligns: ['left', ...kinds.map(() => 'right' as const), 'right'], style: tableStyle(color) });
-  for (const [rule, intact] of Object.entries(test.fused)) {
-    table.push([rule === 'hybrid' ? "hybrid (the study's rule)" : rule, ...[intact, ...kinds.map(({ fused }) => fused[rule as FusionRule])].map(({ accuracy, ece15 }) => `${(100 * accuracy).toFixed(1)} % (ECE ${(100 * ece15).toFixed(1)})`)]);
+  for (const [rule, name] of fusionRows(pool)) {
+    table.push([name, ...[test.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${(100 * accuracy).toFixed(1)} % (ECE ${(100 * ece15).toFixed(1)})`)]);
   }
   return table.toString();
 }

@@ -1,6 +1,6 @@
 import { AntiphonError } from '../shared/errors.ts';
-import { studyFromUnknown } from '../shared/study/parse.ts';
-import type { Study } from '../shared/study/schema.ts';
+import { formatPath, studyFromUnknown, type Fault } from '../shared/study/parse.ts';
+import { MOST_SITES, type Study } from '../shared/study/schema.ts';
 
 /** Changes to a study from the command line of `simulate`. */
 export interface StudyOverrides {
@@ -23,7 +23,7 @@ export function overrideStudy(given: Study, options: StudyOverrides): Study {
   const study = noPrivacy === true ? withoutPrivacy(given) : given;
   let privacy = study.privacy;
   if (options.epsilon !== undefined || options.delta !== undefined || options.noiseMultiplier !== undefined) {
-    if (privacy.protection === 'none') throw new AntiphonError('usage', 'the study runs without privacy: epsilon, delta and noise have no meaning for it; set privacy.protection to local-noise');
+    if (privacy.protection === 'none') throw new AntiphonError('usage', 'the study runs without privacy: --epsilon, --delta and --noise-multiplier have no meaning for it; leave them out, or set privacy.protection to local-noise');
     const { epsilon: oldEpsilon, noiseMultiplier: oldNoise, ...rest } = privacy;
     // A new budget is calibrated for; a new noise multiplier says its own epsilon.
     const epsilon = options.epsilon ?? (options.noiseMultiplier === undefined ? oldEpsilon : undefined);
@@ -36,7 +36,31 @@ export function overrideStudy(given: Study, options: StudyOverrides): Study {
     privacy,
     schedule: { ...study.schedule, ...(rounds === undefined ? {} : { rounds }) },
     sites: sites === undefined ? study.sites : repartition(study, sites),
+  }, (faults) => refusedOptions(options, faults));
+}
+
+/** Where in a study each option goes. */
+const PLACES: Readonly<Record<Exclude<keyof StudyOverrides, 'noPrivacy'>, { readonly flag: string; readonly path: string }>> = {
+  sites: { flag: '--sites', path: 'sites' },
+  rounds: { flag: '--rounds', path: 'schedule.rounds' },
+  epsilon: { flag: '--epsilon', path: 'privacy.epsilon' },
+  delta: { flag: '--delta', path: 'privacy.delta' },
+  noiseMultiplier: { flag: '--noise-multiplier', path: 'privacy.noiseMultiplier' },
+  seed: { flag: '--seed', path: 'seed' },
+};
+
+/** The study file was valid: what is wrong came by the command line. */
+function refusedOptions(options: StudyOverrides, faults: readonly Fault[]): AntiphonError {
+  const given = Object.entries(PLACES).flatMap(([name, place]) => {
+    const value = options[name as keyof typeof PLACES];
+    return value === undefined ? [] : [{ ...place, value }];
   });
+  const said = faults.map((fault) => {
+    const path = formatPath(fault.path);
+    const option = given.find((one) => path === one.path || path.startsWith(`${one.path}.`));
+    return `${option === undefined ? path : `${option.flag} ${option.value}`}: ${fault.message}`;
+  });
+  return new AntiphonError('usage', `the options do not make a valid study: ${said.join('; ')}`);
 }
 
 /** The comparison arm: neither clipped nor noised, trained as the study's own `withoutPrivacy` section says where it has one. */
@@ -59,6 +83,9 @@ function withoutPrivacy({ withoutPrivacy: arm = {}, ...study }: Study): Study {
 
 /** N sites per modality over the patients that its sites held before; only for studies whose sites differ in their shares alone. */
 function repartition(study: Study, count: number): Study['sites'] {
+  const modalities = Object.keys(study.modalities).length;
+  const most = Math.floor(MOST_SITES / modalities);
+  if (count > most) throw new AntiphonError('usage', `--sites: expected at most ${most} sites per modality (${MOST_SITES} in all, ${modalities} modalities), found ${count}`);
   return Object.keys(study.modalities).flatMap((modality) => {
     const before = study.sites.filter((site) => site.modality === modality);
     const [first] = before;

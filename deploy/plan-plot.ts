@@ -8,7 +8,7 @@ import { assumptions, countText, curveHead, curveRows, epsilonText, headlines, M
 const PLOT_SCRIPT = `
 const curves = [{ name: 'by PLD', values: charts.pld }, { name: 'by RDP', values: charts.rdp }];
 if (charts.budget !== null) curves.push({ name: 'budget', values: charts.rounds.map(() => charts.budget), dash: [6, 4] });
-draw('epsilon', charts.rounds, curves, { x: charts.unit, range: (u, low, high) => [0, 1.08 * Math.max(high, charts.budget ?? 0)] });
+draw('epsilon', charts.rounds, curves, { x: charts.unit, y: 'epsilon (no unit)', whole: true, range: (u, low, high) => [0, 1.08 * Math.max(high, charts.budget ?? 0)] });
 `;
 
 /** One self-contained page: no request leaves it. Pure. */

@@ -18,8 +18,10 @@ import { answerPlan, planJson, type PlanQuestion } from './plan-answer.ts';
 import { MOST_ROUNDS, type Plan } from './plan-model.ts';
 import { planPage, planSvg } from './plan-plot.ts';
 import { formatEvents, formatPlan } from './plan-text.ts';
+import type { StudyFile } from './study-file.ts';
 
 export interface PlanCliParts {
+  readonly readStudy: (given: string) => Promise<StudyFile>;
   readonly write: (text: string) => void;
   readonly color: boolean;
 }
@@ -48,10 +50,10 @@ const PLAIN_OPTIONS = ['samplingRate', 'steps', 'modalities', 'localSteps', 'pat
 const flag = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** `antiphon plan`: how much noise, how much epsilon, how many rounds; nothing is run and no data are read. */
-export function planCommand({ write, color }: PlanCliParts): Command {
+export function planCommand(parts: PlanCliParts): Command {
   return new Command('plan')
     .description('how much noise, epsilon or how many rounds: of a study file, of plain numbers, or of a list of releases; nothing is run')
-    .option('--study <file>', 'a study file; --epsilon, --delta, --rounds and --noise-multiplier replace what it says')
+    .option('--study <file>', 'a study file or the name of a shipped study; --epsilon, --delta, --rounds and --noise-multiplier replace what it says')
     .option('--events <file>', 'JSON list of {"samplingRate", "noiseMultiplier", "steps"}: epsilon of all of them together')
     .option('--epsilon <number>', 'the budget; without --noise-multiplier the noise is looked for', positiveOption)
     .option('--delta <number>', 'its delta', delta)
@@ -64,10 +66,10 @@ export function planCommand({ write, color }: PlanCliParts): Command {
     .option('--patients <number>', 'patients of a site, to see how many a step takes', whole(1e9))
     .option('--out <file>', 'write a plot of epsilon over the rounds: .html (a page) or .svg')
     .option('--json', 'print one JSON object and nothing else')
-    .action((options: PlanOptions) => runPlan(options, { write, color }));
+    .action((options: PlanOptions) => runPlan(options, parts));
 }
 
-async function runPlan(options: PlanOptions, { write, color }: PlanCliParts): Promise<void> {
+async function runPlan(options: PlanOptions, { readStudy, write, color }: PlanCliParts): Promise<void> {
   const { out, json } = options;
   const kind = out === undefined ? undefined : extname(out).toLowerCase();
   if (kind !== undefined && kind !== '.html' && kind !== '.svg') throw new AntiphonError('usage', `expected an --out that ends in .html or .svg, found "${out ?? ''}"`);
@@ -75,7 +77,7 @@ async function runPlan(options: PlanOptions, { write, color }: PlanCliParts): Pr
     write(await eventsText(options, { events: options.events, color }));
     return;
   }
-  const answer = answerPlan(options.study === undefined ? plainQuestion(options) : await studyQuestion(options, options.study));
+  const answer = answerPlan(options.study === undefined ? plainQuestion(options) : studyQuestion(options, await readStudy(options.study)));
   if (out !== undefined) await writeFileAtomic(out, kind === '.svg' ? planSvg(answer) : planPage(answer, await loadPlotLibrary()));
   write(json === true ? `${JSON.stringify(planJson(answer))}\n` : formatPlan(answer, { color, out }));
 }
@@ -143,11 +145,8 @@ function plainQuestion(options: PlanOptions): PlanQuestion {
   return { plan, epsilon, noiseMultiplier };
 }
 
-async function studyQuestion(options: PlanOptions, path: string): Promise<PlanQuestion> {
+function studyQuestion(options: PlanOptions, { path, text }: StudyFile): PlanQuestion {
   refuse(options, '--study', PLAIN_OPTIONS);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('study-invalid', `cannot read the study file ${path}; give its path with --study, or write one with \`antiphon init\``, { cause: error });
-  });
   const { epsilon, delta: newDelta, rounds, noiseMultiplier } = options;
   const given = Object.entries({ epsilon, delta: newDelta, rounds, noiseMultiplier }).filter(([, value]) => value !== undefined);
   const study = overrideStudy(parseStudy(text, path), Object.fromEntries(given));

@@ -47,6 +47,8 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   const { study, folder, data, signal } = input;
   const events: StudyEvent[] = [];
   const children: Child[] = [];
+  // Behind a failure of ours the coordinator only says that it was stopped.
+  let failed = false;
   // One listener per process.
   setMaxListeners(0, signal);
   await makeFolder(folder);
@@ -61,7 +63,7 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
       coordinator.onLine((line) => {
         const event = JSON.parse(line) as StudyEvent;
         events.push(event);
-        input.show(event);
+        if (!failed) input.show(event);
         if (event.type === 'listening') settle();
       });
     });
@@ -87,6 +89,9 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
     await Promise.all(sites.map(({ ended }) => ended));
     const peaks = [...sites.map((site) => site.peakMemoryMiB()), events.flatMap((event) => (event.type === 'ended' ? [event.peakMemoryMiB] : [])).at(-1) ?? 0];
     return { events, peakMemoryMiB: peaks.reduce((a, b) => a + b, 0) + Math.round(process.resourceUsage().maxRSS / 1024), processes: children.length + 1 };
+  } catch (error) {
+    failed = !signal.aborted;
+    throw error;
   } finally {
     await Promise.all(children.map((child) => child.stop()));
   }

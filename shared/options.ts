@@ -10,4 +10,6 @@ export function numberOption(what: string, accept: (value: number) => boolean): 
 }
 
 export const positiveOption = numberOption('a positive number', (value) => value > 0 && Number.isFinite(value));
+/** What a study accepts. */
+export const deltaOption = numberOption('a delta above 0 and below 0.1', (value) => value > 0 && value < 0.1);
 export const countOption = numberOption('a positive whole number', (value) => Number.isSafeInteger(value) && value > 0);

@@ -28,30 +28,43 @@ export function chartsOf(events: readonly StudyEvent[]): Charts {
   };
 }
 
-/** Runs in a page with uPlot: `draw(id, x, series, options)`. */
+/**
+ * Runs in a page with uPlot: `draw(id, x, series, options)`. `options`: `x`, `y` axis titles; `range` of y; `format` its ticks; `value` one value of the legend, which shows
+ * the last point until the pointer is over another; `whole` for an x that counts; `xRange`.
+ */
 export const drawScript = `
 const dark = matchMedia('(prefers-color-scheme: dark)').matches;
 const ink = dark ? '#c9d1d9' : '#3d4451', line = dark ? '#30363d' : '#e5e7eb';
 const palette = dark ? ['#7aa2f7', '#e0af68', '#9ece6a', '#f7768e', '#bb9af7', '#7dcfff'] : ['#1d4ed8', '#b45309', '#15803d', '#be123c', '#7e22ce', '#0e7490'];
-const axis = { stroke: ink, grid: { stroke: line }, ticks: { stroke: line } };
+const font = '12px system-ui, sans-serif';
+const axis = { stroke: ink, grid: { stroke: line }, ticks: { stroke: line }, font, labelFont: font };
+const pen = document.createElement('canvas').getContext('2d');
+pen.font = font;
+const widest = (u, ticks) => 20 + Math.ceil(Math.max(...(ticks ?? ['00']).map((tick) => pen.measureText(tick ?? '').width)));
+const wholeSteps = Array.from({ length: 7 }, (_, e) => [1, 2, 5].map((m) => m * 10 ** e)).flat();
+const figure = (v) => String(Number(v.toPrecision(4)));
 function draw(id, x, series, options) {
   const place = document.getElementById(id);
   if (!place) return;
   if (x.length === 0) { place.textContent = 'nothing to draw'; return; }
-  const size = () => ({ width: Math.max(220, place.clientWidth), height: 260 });
-  const plot = new uPlot({ ...size(), scales: { x: { time: false }, y: { range: options.range } }, axes: [{ ...axis, label: options.x, labelSize: 22 }, { ...axis, values: options.format }],
-    series: [{ label: options.x }, ...series.map((s, i) => ({ label: s.name, stroke: palette[(s.color ?? i) % palette.length], width: i === 0 ? 3 : 1.5, dash: s.dash, spanGaps: true, points: { show: x.length < 40, size: i === 0 ? 6 : 4 } }))] },
+  const size = () => ({ width: Math.max(220, place.clientWidth), height: 280 });
+  const shown = (write) => (u, v, s, i) => { const at = u.data[s][i ?? x.length - 1]; return at === null || at === undefined ? '–' : write(at); };
+  const plot = new uPlot({ ...size(), scales: { x: { time: false, range: options.xRange }, y: { range: options.range } },
+    axes: [{ ...axis, label: options.x, labelSize: 22, ...(options.whole ? { incrs: wholeSteps } : {}) }, { ...axis, label: options.y, labelSize: 20, values: options.format, size: widest }],
+    series: [{ label: options.x, value: shown(figure) }, ...series.map((s, i) => ({ label: s.name, value: shown(options.value ?? figure), stroke: palette[(s.color ?? i) % palette.length], width: i === 0 ? 3 : 1.5, dash: s.dash, spanGaps: true, points: { show: x.length < 40, size: i === 0 ? 6 : 4 } }))] },
     [x, ...series.map((s) => s.values)], place);
+  plot.setLegend({ idx: null });
   addEventListener('resize', () => plot.setSize(size()));
 }
 `;
 
 /** Runs behind it, on `charts`. */
 export const chartScript = `
-const share = (u, ticks) => ticks.map((t) => Math.round(100 * t) + ' %');
-draw('accuracy', charts.accuracy.rounds, charts.accuracy.series, { x: 'round', range: [0, 1], format: share });
+const share = (u, ticks) => ticks.map((t) => Math.round(100 * t) + ' %'), value = (v) => (100 * v).toFixed(1) + ' %';
+const percent = { range: [0, 1], format: share, value };
+draw('accuracy', charts.accuracy.rounds, charts.accuracy.series, { x: 'round', y: 'accuracy', whole: true, ...percent });
 const epsilon = charts.epsilon, finite = epsilon.pld.every((e) => e !== null);
-if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent (PLD)', values: epsilon.pld }, { name: 'spent (RDP)', values: epsilon.rdp }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
+if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent (PLD)', values: epsilon.pld }, { name: 'spent (RDP)', values: epsilon.rdp }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', y: 'epsilon (no unit)', whole: true, range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
 else document.getElementById('epsilon').textContent = 'Infinite: no privacy.';
-if (charts.reliability) draw('reliability', charts.reliability.confidence, [{ name: 'accuracy', values: charts.reliability.accuracy }, { name: 'perfectly calibrated', values: charts.reliability.confidence, dash: [6, 4] }], { x: 'confidence', range: [0, 1], format: share });
+if (charts.reliability) draw('reliability', charts.reliability.confidence, [{ name: 'accuracy', values: charts.reliability.accuracy }, { name: 'perfectly calibrated', values: charts.reliability.confidence, dash: [6, 4] }], { x: 'confidence (middle of its bin)', y: 'accuracy', xRange: [0, 1], ...percent });
 `;

@@ -1,6 +1,7 @@
-import type { Evaluation, FusionRule, Metrics } from '../../shared/fusion/evaluation.ts';
+import type { Evaluation, Metrics } from '../../shared/fusion/evaluation.ts';
 import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
+import { fusionRows } from './fusion-rows.ts';
 import { escapeHtml, percent, table } from './html.ts';
 import { renderPage, type PlotLibrary } from './page.ts';
 
@@ -11,17 +12,6 @@ export interface ReportInput {
   readonly studyYaml: string;
   readonly plotLibrary: PlotLibrary;
 }
-
-const RULE_NAMES: Record<FusionRule, string> = {
-  hybrid: "hybrid (the study's)",
-  robust: 'robust product',
-  'hybrid-linear': 'hybrid, linear pool',
-  'hybrid-log': 'hybrid, log pool',
-  equal: 'equal weights',
-  entropy: 'entropy only (MLA)',
-  product: 'plain product',
-  'product-uncalibrated': 'plain product, not calibrated',
-};
 
 /** One self-contained page: no request leaves it. Pure. */
 export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): string {
@@ -36,9 +26,9 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     banner(started),
     `<header><p class="eyebrow">Antiphon study report</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(statusOf(ended))}</p></header>`,
     figures({ started, ended, test, rounds }),
-    '<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div></section>',
-    test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test),
-    tested === undefined ? '' : robustnessSection(tested),
+    `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div>${accountantNote(started)}</section>`,
+    test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test, started),
+    tested === undefined ? '' : robustnessSection(tested, started),
     privacySection(started, ended),
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
@@ -81,21 +71,22 @@ function metricRow(name: string, m: Metrics): readonly string[] {
   return [escapeHtml(name), String(m.samples), percent(m.accuracy), percent(m.weighted.f1), percent(m.macro.f1), percent(m.ece10), percent(m.ece15), low, m.nll.toFixed(3)];
 }
 
-function resultSection(test: Evaluation): string {
-  const rules = Object.entries(test.fused).map(([rule, metrics]) => metricRow(RULE_NAMES[rule as FusionRule], metrics));
+function resultSection(test: Evaluation, started: Of<'started'> | undefined): string {
+  const rules = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => metricRow(name, test.fused[rule]));
   const alone = Object.entries(test.perModality).map(([name, metrics]) => metricRow(`${name} alone`, metrics));
   const { confusion } = test.fused.hybrid;
   const weights = Object.entries(test.weights).map(([name, { mean, samples }]) => [escapeHtml(name), `<meter min="0" max="1" value="${mean.toFixed(3)}"></meter> ${mean.toFixed(2)}`, String(samples)]);
   return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
+${TERMS}
 <div class="charts"><figure><figcaption>Reliability of the hybrid: accuracy by confidence</figcaption><div id="reliability"></div></figure>
-<figure><figcaption>Confusion, true class by row</figcaption>${confusionTable(confusion)}</figure></div>
+<figure><figcaption>Confusion of the hybrid, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
 <h3>Mean fusion weight, where a sample has the modality</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
 }
 
 /** The same test samples with one modality failing some of them; a mean over the modalities. */
-function robustnessSection({ evaluation, robustness = [], calibrations }: Of<'evaluated'>): string {
+function robustnessSection({ evaluation, robustness = [], calibrations }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
-  const rows = Object.entries(evaluation.fused).map(([rule, intact]) => [RULE_NAMES[rule as FusionRule], ...[intact, ...kinds.map(({ fused }) => fused[rule as FusionRule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
+  const rows = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => [escapeHtml(name), ...[evaluation.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
   const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
   const fitted = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
   const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['modality', 'temperature', 'discount'], fitted)}`;
@@ -104,12 +95,26 @@ function robustnessSection({ evaluation, robustness = [], calibrations }: Of<'ev
 
 const SHOWN_SHARE = 0.3;
 
-function confusionTable(confusion: readonly (readonly number[])[]): string {
+const TERMS = `<p class="note"><strong>ECE</strong> (expected calibration error, over 10 or 15 bins of confidence): by how much, on average, stated confidence and accuracy differ; 0 % is best.
+<strong>ConfAcc_Low (n)</strong>: accuracy on the n samples about which the model is unsure, its highest probability being at most 50 %.
+<strong>NLL</strong>: mean negative log-likelihood of the true class, in nats; lower is better.
+<strong>F1</strong>: harmonic mean of precision and recall, averaged over the classes, weighted by their samples or all alike (macro).</p>`;
+
+function accountantNote(started: Of<'started'> | undefined): string {
+  if (started === undefined || started.protection === 'none') return '';
+  const [binding, other] = started.accountant === 'pld' ? ['PLD', 'RDP'] : ['RDP', 'PLD'];
+  return `<p class="note">Two accountants bound the same spending. This study holds the figure by ${binding} against its budget; the one by ${other} is for comparison, and may lie elsewhere.</p>`;
+}
+
+function confusionTable(confusion: readonly (readonly number[])[], classes: readonly string[]): string {
+  const nameOf = (index: number): string => escapeHtml(classes[index] ?? index);
   const rows = confusion.map((row, truth) => {
     const total = Math.max(1, row.reduce((a, b) => a + b, 0));
-    return `<tr><th>${truth}</th>${row.map((count) => `<td style="--share:${(count / total).toFixed(3)}">${count}</td>`).join('')}</tr>`;
+    return `<tr><th scope="row">${nameOf(truth)}</th>${row.map((count) => `<td style="--share:${(count / total).toFixed(3)}">${count}</td>`).join('')}</tr>`;
   });
-  return `<div class="scroll"><table class="confusion"><thead><tr><th></th>${confusion.map((_, c) => `<th>${c}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return `<div class="scroll"><table class="confusion"><thead><tr><th rowspan="2">true class ↓</th><th colspan="${confusion.length}">predicted class →</th></tr>
+<tr>${confusion.map((_, c) => `<th scope="col">${nameOf(c)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>
+<p class="note">Every row is one true class; the stronger its colour, the larger the share of the row.</p>`;
 }
 
 function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> | undefined): string {

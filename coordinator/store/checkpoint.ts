@@ -4,6 +4,7 @@ import { AntiphonError, invariant } from '../../shared/errors.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import { makeFolder } from '../../shared/platform/folder.ts';
+import type { Study } from '../../shared/study/schema.ts';
 import type { OptimiserState } from '../aggregate.ts';
 import type { ModelAverage } from '../average.ts';
 import type { HeadMoments } from '../head-projection.ts';
@@ -21,9 +22,17 @@ export interface Checkpoint {
   readonly headMoments: HeadMoments;
 }
 
+/** What a checkpoint says of the study that it was trained in: a copy of the file alone tells whether its patients were protected. */
+export interface TrainedStudy {
+  readonly studyHash: string;
+  readonly protection: Study['privacy']['protection'];
+}
+
+const NO_PRIVACY = 'NO PRIVACY: trained without clipping and without noise; these weights can reveal patients. For comparison only.';
+
 export interface CheckpointStore {
   /** Durable when it resolves; written BEFORE the round's COMMIT entry, which is the commit point. */
-  readonly save: (checkpoint: Checkpoint, studyHash: string) => Promise<void>;
+  readonly save: (checkpoint: Checkpoint, study: TrainedStudy) => Promise<void>;
   readonly load: (round: number, studyHash: string) => Promise<Checkpoint>;
 }
 
@@ -34,8 +43,8 @@ export async function openCheckpoints(folder: string, networks: ReadonlyMap<stri
   const nameOf = (round: number): string => `round-${String(round).padStart(6, '0')}.safetensors`;
 
   return {
-    save: async (checkpoint, studyHash) => {
-      await writeFileAtomic(join(folder, nameOf(checkpoint.round)), formatCheckpoint(checkpoint, networks, studyHash));
+    save: async (checkpoint, study) => {
+      await writeFileAtomic(join(folder, nameOf(checkpoint.round)), formatCheckpoint(checkpoint, networks, study));
       const stale = (await readdir(folder)).filter((name) => /^round-\d{6}\.safetensors$/.test(name) && name <= nameOf(checkpoint.round - KEEP));
       for (const name of stale) await rm(join(folder, name), { force: true });
     },
@@ -49,7 +58,7 @@ export async function openCheckpoints(folder: string, networks: ReadonlyMap<stri
   };
 }
 
-function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, Network>, studyHash: string): Uint8Array {
+function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, Network>, { studyHash, protection }: TrainedStudy): Uint8Array {
   const tensors = new Map<string, { shape: readonly number[]; values: Float32Array }>();
   const flat = (name: string, values: Float32Array): void => void tensors.set(name, { shape: [values.length], values });
   const addModel = (prefix: string, model: ModelState): void => {
@@ -74,7 +83,7 @@ function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, 
     flat(`optimiser/${modality}/second`, second);
   }
   for (const [modality, moment] of checkpoint.headMoments) flat(`head-moment/${modality}`, Float32Array.from(moment));
-  return formatSafetensors({ tensors, metadata: { format: 'antiphon-checkpoint-1', round: String(checkpoint.round), study: studyHash } });
+  return formatSafetensors({ tensors, metadata: { format: 'antiphon-checkpoint-1', round: String(checkpoint.round), study: studyHash, protection, ...(protection === 'none' ? { warning: NO_PRIVACY } : {}) } });
 }
 
 function readCheckpoint(bytes: Uint8Array, expected: { readonly path: string; readonly round: number; readonly networks: ReadonlyMap<string, Network>; readonly studyHash: string }): Checkpoint {

@@ -32,10 +32,10 @@ export function secondsLeft(input: { readonly known: readonly { readonly cell: C
 }
 
 /** The grid as it goes, on a terminal: a few lines drawn again and again; elsewhere a line per cell. */
-export function createProgress({ stream, isTTY, color }: DisplayInput, grid: { readonly cells: readonly Cell[]; readonly done: readonly { readonly cell: Cell; readonly seconds: number }[]; readonly jobs: number; readonly now: () => number }): ExperimentProgress {
+export function createProgress({ stream, live: isLive, color }: DisplayInput, grid: { readonly cells: readonly Cell[]; readonly done: readonly { readonly cell: Cell; readonly seconds: number }[]; readonly jobs: number; readonly now: () => number }): ExperimentProgress {
   const { cells, jobs, now } = grid;
   const paint = createColors(color);
-  const live = isTTY ? createLogUpdate(stream) : undefined;
+  const live = isLive ? createLogUpdate(stream) : undefined;
   const known = [...grid.done];
   const ended = new Set(grid.done.map(({ cell }) => cell));
   const running = new Map<Cell, { readonly since: number; round: string }>();

@@ -40,14 +40,18 @@ function withOrder(study: Study): Study {
   return { ...study, schedule: { ...study.schedule, order: [...scheduleOrder(study)] } };
 }
 
-/** A study received from the coordinator, as parsed canonical JSON. */
-export function studyFromUnknown(value: unknown): Study {
+/** A study as parsed JSON: received from the coordinator, unless `refuse` says where else its faults come from. */
+export function studyFromUnknown(value: unknown, refuse: (faults: readonly Fault[]) => AntiphonError = sentByCoordinator): Study {
   const result = studySchema.safeParse(value);
   const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (!result.success || faults.length > 0) {
-    throw new AntiphonError('study-invalid', `the coordinator sent a study that is not valid: ${faults.map((f) => `${formatPath(f.path)}: ${f.message}`).join('; ')}`);
+    throw refuse(faults);
   }
   return withOrder(result.data);
+}
+
+function sentByCoordinator(faults: readonly Fault[]): AntiphonError {
+  return new AntiphonError('study-invalid', `the coordinator sent a study that is not valid: ${faults.map((f) => `${formatPath(f.path)}: ${f.message}`).join('; ')}`);
 }
 
 export interface Fault {

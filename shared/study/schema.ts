@@ -7,6 +7,8 @@ import { count, filter, identifier, positive, rate } from './schema-parts.ts';
  * valid one is; `parse.ts` turns YAML text into it, `resolve.ts` into the numbers of the PLAN entry.
  */
 
+export const MOST_SITES = 5000;
+
 /**
  * A part of the patients: those whose hash falls into [from, to) of [0, 1). Two shares that do not overlap hold
  * different patients, provably, whatever the data are.
@@ -171,7 +173,7 @@ export const studySchema = z.strictObject({
   classes: z.array(z.string().min(1)).min(2).max(1000),
   modalities: z.record(identifier, modality),
   head: z.strictObject({ features: count.default(64), protection: z.enum(['none', 'released']).default('none'), initial: headInitial.optional() }).prefault({}),
-  sites: z.array(site).min(1).max(5000),
+  sites: z.array(site).min(1).max(MOST_SITES),
   schedule: z.strictObject({
     rounds: count.max(1_000_000),
     /** Modalities in turn; omitted: every modality once, in the order of the file. */

@@ -39,12 +39,22 @@ suite(() => {
               const pixels = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height).data;
               return pixels.some((value, i) => i % 4 === 3 && value > 0);
             });
-            return { inked, overflow: document.documentElement.scrollWidth - window.innerWidth, text: document.body.innerText };
+            // Ink in the first column of pixels would be a label that does not fit.
+            const cut = Array.from(document.querySelectorAll('canvas'), (canvas) => canvas.getContext('2d')!.getImageData(0, 0, 1, canvas.height).data.some((value, i) => i % 4 === 3 && value > 0));
+            const legends = Array.from(document.querySelectorAll('.u-legend .u-value'), ({ textContent }) => textContent);
+            return { inked, cut, legends, overflow: document.documentElement.scrollWidth - window.innerWidth, text: document.body.innerText };
           });
           expect(facts.inked).toEqual([true, true, true]);
+          expect(facts.cut).toEqual([false, false, false]);
+          // The last point, as long as no pointer asks for another: rounds and shares, never a dash.
+          expect(facts.legends[0]).toBe('6');
+          expect(facts.legends.filter((text) => !/^\d+(\.\d+)?( %)?$/.test(text))).toEqual([]);
           expect(facts.overflow).toBeLessThanOrEqual(0);
           expect(facts.text).toContain('Result on the test part');
           expect(facts.text).toContain('Epsilon spent');
+          expect(facts.text).toMatch(/true class ↓\s+predicted class →\s+no\s+yes/);
+          expect(facts.text).toContain('expected calibration error');
+          expect(facts.text.match(/hybrid \(/g)).toHaveLength(2); // one row for each pool
           expect(complaints).toEqual([]);
           if (process.env['ANTIPHON_SCREENSHOTS'] !== undefined) await page.screenshot({ path: join(process.env['ANTIPHON_SCREENSHOTS'], `report-${colorScheme}-${width}.png`), fullPage: true });
           await page.close();

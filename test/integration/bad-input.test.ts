@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { run, start, startOnSmallDisk, temporaryFolder } from '../support/processes.ts';
@@ -12,7 +12,10 @@ async function simulateWith(change: { readonly study?: (text: string) => string;
   if (change.study !== undefined) writeFileSync(study, change.study(readFileSync(study, 'utf8')));
   const table = join(data, 'all.csv');
   if (change.data !== undefined) writeFileSync(table, change.data(readFileSync(table, 'utf8')));
-  return run('simulate', '--study', study, '--data', data, '--out', join(folder, 'run'));
+  const finished = await run('simulate', '--study', study, '--data', data, '--out', join(folder, 'run'));
+  // Nothing was trained: nothing is left.
+  expect(existsSync(join(folder, 'run'))).toBe(false);
+  return finished;
 }
 
 it.each([
@@ -31,8 +34,15 @@ it.each([
 
 it('wrong command lines end with 2 and say what was expected', async () => {
   const bad = await run('simulate', '--rounds', 'many');
-  expect(bad.stderr).toContain('expected a positive whole number, found "many"');
+  expect(bad.stderr).toBe('antiphon: --rounds: expected a positive whole number, found "many"\n');
   expect(bad.code).toBe(2);
+  const folder = temporaryFolder();
+  for (const words of [['--delta', '2'], ['--sites', '100000'], ['--rounds', '2000000'], ['--seed', '-3']] as const) {
+    const { stderr, code } = await run('simulate', '--out', join(folder, 'run'), ...words);
+    expect(stderr).toMatch(new RegExp(`${words[0]}.*expected .*`));
+    expect(code).toBe(2);
+  }
+  expect(readdirSync(folder)).toEqual([]);
   expect((await run('simulate', '--wat')).code).toBe(2);
 });
 
@@ -54,6 +64,7 @@ it('a port in use ends with 6', async () => {
   holder.close();
   expect(result.stderr).toContain(`port ${port} of 127.0.0.1 is in use`);
   expect(result.code).toBe(6);
+  expect(existsSync(join(folder, 'run'))).toBe(false);
 });
 
 it('invites: damaged, expired, used twice, and a ledger that was tampered with', async () => {
@@ -116,10 +127,30 @@ it('a full disk ends the coordinator with 13 and loses nothing: started again wi
   const ended = await full.finished;
   expect(ended.stderr).toMatch(/could not (append|write).*free space/);
   expect(ended.code).toBe(13);
+  const metrics = readFileSync(join(out, 'metrics.jsonl'), 'utf8');
+  expect(metrics.endsWith('\n')).toBe(true);
+  for (const line of metrics.trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('type');
   const again = await run(...arguments_, new URL(url).port);
   expect(again.stderr).toBe('');
   expect(again.code).toBe(0);
   expect((await sites.finished).code).toBe(0);
   const audit = await run('audit', join(out, 'ledger.jsonl'), '--json');
   expect(JSON.parse(audit.stdout)).toMatchObject({ verdict: 'verified', closed: true });
+});
+
+it('a site says whom it calls, that nobody answers, and when it tries again', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const out = join(folder, 'run');
+  const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
+  const { url } = JSON.parse(await lead.line((line) => line.includes('"listening"'))) as { url: string };
+  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  expect((await run('site', 'enroll', invite, '--data', data, '--home', join(folder, 'right-1'))).code).toBe(0);
+  lead.child.kill('SIGKILL');
+  await lead.finished;
+  const site = start('site', 'start', '--home', join(folder, 'right-1'));
+  expect(await site.line((line) => line.includes('connecting'))).toBe(`right-1: connecting (${url})`);
+  expect(await site.line((line) => line.includes('disconnected'))).toMatch(/^right-1: disconnected \(.*ECONNREFUSED.*; trying again within 0\.3 s\)$/);
+  site.child.kill('SIGTERM');
+  expect((await site.finished).code).toBe(130);
 });

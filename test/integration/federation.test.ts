@@ -64,6 +64,12 @@ it('a study by hand: start, invite, enroll, start, to the end; every file is the
     const log = readFileSync(join(federation.home(site), 'spend.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { type: string }).type);
     expect(log).toEqual(['spend', 'release', 'spend', 'release']);
   }
+  // Started once more, a site sees in its own copy that all is over: it calls nobody.
+  const late = await run('site', 'start', '--home', ...SITES.map(federation.home));
+  expect(late.stderr).toBe('');
+  expect(late.code).toBe(0);
+  expect(late.stdout.match(/study-ended \(completed: all 4 rounds of the schedule; this site's own copy/g)).toHaveLength(SITES.length);
+  expect(late.stdout).not.toContain('connect');
 });
 
 it('killing the coordinator inside rounds, twice, loses and double-counts nothing', async () => {
@@ -108,7 +114,7 @@ it('the study ends cleanly before the round that would exceed its budget', async
   writeFileSync(federation.study, readFileSync(federation.study, 'utf8').replace('epsilon: 2 }', 'epsilon: 2, noiseMultiplier: 1.9 }'));
   const { code, stdout } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--json');
   expect(code).toBe(0);
-  const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { reason: string; epsilon: number; rounds: number };
+  const summary = JSON.parse(stdout) as { reason: string; epsilon: number; rounds: number };
   expect(summary.reason).toBe('budget-exhausted');
   expect(summary.epsilon).toBeLessThanOrEqual(2);
   expect(summary.rounds).toBeGreaterThan(0);
@@ -118,12 +124,14 @@ it('the study ends cleanly before the round that would exceed its budget', async
 
 it('without privacy every output says so', async () => {
   const federation = prepare({ rounds: 2 });
-  const { code, stdout } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--no-privacy', '--json');
+  const { code, stdout, stderr } = await run('simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out, '--no-privacy', '--json');
   expect(code).toBe(0);
-  expect(stdout.match(/NO PRIVACY/g)?.length).toBeGreaterThanOrEqual(2);
-  const summary = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { protection: string; epsilon: number | null };
+  // With --json the progress is on the other stream, and the object alone on this one.
+  expect(stderr.match(/NO PRIVACY/g)?.length).toBeGreaterThanOrEqual(2);
+  expect(stderr).toMatch(/^round 2\/2 /m);
+  const summary = JSON.parse(stdout) as { protection: string; epsilon: number | null };
   expect(summary).toMatchObject({ protection: 'none', epsilon: null });
-  expect(readFileSync(join(federation.out, 'report.html'), 'utf8')).toContain('NO PRIVACY');
+  for (const file of ['report.html', 'checkpoints/round-000002.safetensors']) expect(readFileSync(join(federation.out, file), 'utf8'), file).toContain('NO PRIVACY');
   expect((await run('audit', join(federation.out, 'ledger.jsonl'))).stdout).toContain('NO PRIVACY');
 });
 
@@ -143,7 +151,7 @@ it('a simulation stopped in the middle goes on with the same command, to a whole
 
   const again = await run(...words, '--json');
   expect(again.code).toBe(0);
-  const summary = JSON.parse(again.stdout.trim().split('\n').at(-1) ?? '') as { rounds: number; reason: string };
+  const summary = JSON.parse(again.stdout) as { rounds: number; reason: string };
   expect(summary).toMatchObject({ rounds: 8, reason: 'completed' });
   expect((await run('audit', federation.out)).code).toBe(0);
 });

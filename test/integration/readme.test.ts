@@ -31,7 +31,7 @@ it('the first command ends well and leaves its files where the README says', asy
   expect(code).toBe(0);
   const run = /^files in (\S+): report\.html/m.exec(stdout)?.[1] ?? '';
   expect(run.startsWith(join(realpathSync(folder), 'antiphon-runs'))).toBe(true);
-  for (const file of ['report.html', 'ledger.jsonl', 'metrics.jsonl', 'study.yaml', 'checkpoints', 'private']) expect(existsSync(join(run, file)), file).toBe(true);
+  for (const file of ['report.html', 'ledger.jsonl', 'metrics.jsonl', 'study.yaml', 'checkpoints', 'coordinator.json', 'private', 'sites', 'data']) expect(existsSync(join(run, file)), file).toBe(true);
 });
 
 it('a study by hand, command by command', async () => {

@@ -54,10 +54,11 @@ export interface BenchInput {
   readonly train?: (weights: Float32Array) => Promise<Float32Array> | Float32Array;
   /** Awaited inside of a call, before it is done. */
   readonly hold?: (call: string) => Promise<void> | undefined;
+  readonly now?: () => number;
 }
 
 /** Site `a` with its real run, ledger copy and keys; data set, trainer, staging and connection are in memory. Each port takes a turn of the event loop, the vault four, so that a missing await shows. */
-export async function startBench({ identity, coordinatorKey, disk, study = ledgerStudy(), train = (weights) => weights, hold }: BenchInput): Promise<SiteBench> {
+export async function startBench({ identity, coordinatorKey, disk, study = ledgerStudy(), train = (weights) => weights, hold, now = () => NOW }: BenchInput): Promise<SiteBench> {
   const calls: string[] = [];
   const sent: SiteMessage[] = [];
   const chunks: Chunk[] = [];
@@ -110,7 +111,7 @@ export async function startBench({ identity, coordinatorKey, disk, study = ledge
         clear: () => call('clear', () => void (disk.staged = undefined)),
       },
       vault: { ...vault, exclusively: (decide) => decide(vault) },
-      now: () => NOW,
+      now,
       connect: (listen) => {
         listener = listen;
         return connection;

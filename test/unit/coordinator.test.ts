@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -81,13 +81,16 @@ privacy: { protection: none, samplingRate: 0.5 }
       const [first, second] = [initialModel(given, networks), initialModel({ ...given, seed: 9 }, networks)];
       const average = averageWith(averageWith(undefined, first), second);
       const checkpoint = { round: 3, model: second, average, optimisers: new Map(), headMoments: new Map() };
-      await checkpoints.save(checkpoint, 'ab');
+      await checkpoints.save(checkpoint, { studyHash: 'ab', protection: 'local-noise' });
       const loaded = await checkpoints.load(3, 'ab');
       expect(loaded).toEqual(checkpoint);
       expect(averageWith(loaded.average, first)).toEqual(averageWith(average, first));
       expect(flatOf(average.model, 'left')).not.toEqual(flatOf(second, 'left'));
-      await checkpoints.save({ ...checkpoint, round: 4, average: undefined }, 'ab');
+      await checkpoints.save({ ...checkpoint, round: 4, average: undefined }, { studyHash: 'ab', protection: 'none' });
       expect((await checkpoints.load(4, 'ab')).average).toBeUndefined();
+      const markOf = async (name: string) => parseSafetensors(await readFile(join(folder, name)), name).metadata;
+      expect(await markOf('round-000003.safetensors')).toEqual({ format: 'antiphon-checkpoint-1', round: '3', study: 'ab', protection: 'local-noise' });
+      expect(await markOf('round-000004.safetensors')).toMatchObject({ protection: 'none', warning: expect.stringContaining('NO PRIVACY') as string });
     } finally {
       await rm(folder, { recursive: true });
     }

@@ -139,7 +139,7 @@ describe('progress', () => {
     const lines: string[] = [];
     const stream = { write: (text: string) => lines.push(text) > 0 } as unknown as NodeJS.WriteStream;
     let now = 5000;
-    const progress = createProgress({ stream, isTTY: false, color: false }, { cells: [none!, two!, half!], done: [{ cell: none!, seconds: 20 }], jobs: 1, now: () => now });
+    const progress = createProgress({ stream, live: false, color: false }, { cells: [none!, two!, half!], done: [{ cell: none!, seconds: 20 }], jobs: 1, now: () => now });
     progress.started(two!);
     now += 8000;
     progress.finished(two!, { seconds: 8, text: 'fused 71.0 %', failed: false });

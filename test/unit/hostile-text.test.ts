@@ -31,7 +31,7 @@ describe.each(HOSTILE)('the text %s', (text) => {
   it('is only text in a report, whoever said it: a failure, a reason, a study file', () => {
     const events: readonly StudyEvent[] = [
       {
-        type: 'started', time: TIME, study: text, studyHash: text, folder: text, software: text, backend: text, rounds: 4, resumedAfterRound: 0, protection: 'local-noise', accountant: 'pld', budget: { epsilon: 3, delta: 1e-5 },
+        type: 'started', time: TIME, study: text, studyHash: text, folder: text, software: text, backend: text, rounds: 4, resumedAfterRound: 0, protection: 'local-noise', accountant: 'pld', budget: { epsilon: 3, delta: 1e-5 }, classes: ['no', text], pool: 'linear',
         modalities: [{ modality: text, encoder: text, parameters: 9, rounds: 2, localSteps: 3, samplingRate: 0.2, noiseMultiplier: 1.7, clipNorm: 0.9 }],
         sites: [{ site: text, modality: text, patients: 90 }],
       },

@@ -31,7 +31,7 @@ describe('an update that was released', () => {
     await dispatch(first);
     await first.site.until('send update');
     const update = await fetchUpdate(first);
-    first.site.deliver({ type: 'closed', reason: 'cable' }, { type: 'open' });
+    first.site.deliver({ type: 'closed', reason: 'cable', retryWithinMs: 300 }, { type: 'open' });
     first.site.receive(first.lead.offer());
     await first.site.until('send update', 2);
     expect(await fetchUpdate(first)).toEqual(update);

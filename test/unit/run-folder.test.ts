@@ -1,0 +1,88 @@
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { StudyEvent } from '../../coordinator/events.ts';
+import { openMetrics } from '../../coordinator/store/metrics.ts';
+import { inFolder } from '../../deploy/in-folder.ts';
+import { readStudyFile } from '../../deploy/study-file.ts';
+import { AntiphonError } from '../../shared/errors.ts';
+import { temporaryFolder } from '../support/processes.ts';
+
+const failure = (code: string): StudyEvent => ({ type: 'failure', time: '2026-03-04T05:06:07.000Z', code, message: 'é' });
+const ROUND: StudyEvent = { type: 'round-started', time: '2026-03-04T05:06:07.000Z', round: 2, modality: 'm', cohort: ['a'], epsilonAfter: 1 };
+
+describe('metrics.jsonl', () => {
+  it('loses the half line of a crash, keeps the rest, and goes on in whole lines', () => {
+    const path = join(temporaryFolder(), 'metrics.jsonl');
+    const first = openMetrics(path);
+    expect(first.events).toEqual([]);
+    first.append(failure('one'));
+    first.append(failure('two'));
+    const whole = readFileSync(path);
+    // Cut inside a character of two bytes, too.
+    for (let cut = 1; cut < 60; cut += 7) {
+      writeFileSync(path, Buffer.concat([whole, Buffer.from(JSON.stringify(failure('three')), 'utf8').subarray(0, cut)]));
+      expect(openMetrics(path).events).toEqual([failure('one'), failure('two')]);
+      expect(readFileSync(path)).toEqual(whole);
+    }
+    const again = openMetrics(path);
+    again.append(failure('three'));
+    expect(openMetrics(path).events).toEqual([failure('one'), failure('two'), failure('three')]);
+  });
+
+  it('that cannot be written stops with storage-failed', () => {
+    const folder = temporaryFolder();
+    expect(() => openMetrics(folder)).toThrow(expect.objectContaining({ code: 'storage-failed' }) as Error);
+    expect(() => { openMetrics(join(folder, 'none', 'metrics.jsonl')).append(failure('one')); }).toThrow(/could not append .*free space/);
+  });
+});
+
+describe('a run in its folder', () => {
+  const wrong = new AntiphonError('data-invalid', 'no such table');
+  const act = (folder: string, ...events: readonly StudyEvent[]) =>
+    inFolder(folder, () => undefined, (show) => {
+      mkdirSync(join(folder, 'private'));
+      writeFileSync(join(folder, 'study.yaml'), 'x');
+      for (const event of events) show(event);
+      return Promise.reject(wrong);
+    });
+
+  it('that fails before its first round leaves nothing, nor the folders that were made for it', async () => {
+    const root = temporaryFolder();
+    await expect(act(join(root, 'runs', 'one'))).rejects.toBe(wrong);
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  it('leaves what was there before', async () => {
+    const root = temporaryFolder();
+    writeFileSync(join(root, 'notes.txt'), 'mine');
+    await expect(act(root)).rejects.toBe(wrong);
+    expect(readdirSync(root)).toEqual(['notes.txt']);
+  });
+
+  it('that fails after its first round, or again, is kept and says how to go on', async () => {
+    const root = temporaryFolder();
+    const folder = join(root, 'run');
+    await expect(act(folder, ROUND)).rejects.toThrow(`no such table; to go on: the same command with --out ${folder}`);
+    expect(existsSync(join(folder, 'study.yaml'))).toBe(true);
+    const older = join(root, 'older');
+    mkdirSync(older);
+    writeFileSync(join(older, 'ledger.jsonl'), 'x');
+    await expect(act(older)).rejects.toThrow(/to go on/);
+    expect(readdirSync(older)).toEqual(['ledger.jsonl', 'private', 'study.yaml']);
+  });
+});
+
+describe('a study by its name', () => {
+  const shipped = new URL('../../deploy/studies/', import.meta.url).pathname;
+
+  it('is a path, or a shipped one; unknown names list what there is', async () => {
+    const named = await readStudyFile('uci-heart', shipped);
+    expect(named.path).toBe(join(shipped, 'uci-heart.yaml'));
+    expect(await readStudyFile(named.path, shipped)).toEqual(named);
+    for (const [given, said] of [['avmnist-hrd', /no shipped study of that name; did you mean "avmnist-hard"\?/], ['nothing-like-it-at-all', /the shipped studies \(.*cremad, .*synthetic, /], ['./uci-heart', /ENOENT.*did you mean "uci-heart"/]] as const) {
+      await expect(readStudyFile(given, shipped)).rejects.toThrow(said);
+      await expect(readStudyFile(given, shipped)).rejects.toMatchObject({ code: 'study-invalid' });
+    }
+  });
+});
