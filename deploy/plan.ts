@@ -77,7 +77,7 @@ async function runPlan(options: PlanOptions, { readStudy, write, color }: PlanCl
     write(await eventsText(options, { events: options.events, color }));
     return;
   }
-  const answer = answerPlan(options.study === undefined ? plainQuestion(options) : studyQuestion(options, await readStudy(options.study)));
+  const answer = answerPlan(options.study === undefined ? plainQuestion(options) : await studyQuestion(options, { given: options.study, readStudy }));
   if (out !== undefined) await writeFileAtomic(out, kind === '.svg' ? planSvg(answer) : planPage(answer, await loadPlotLibrary()));
   write(json === true ? `${JSON.stringify(planJson(answer))}\n` : formatPlan(answer, { color, out }));
 }
@@ -145,8 +145,9 @@ function plainQuestion(options: PlanOptions): PlanQuestion {
   return { plan, epsilon, noiseMultiplier };
 }
 
-function studyQuestion(options: PlanOptions, { path, text }: StudyFile): PlanQuestion {
+async function studyQuestion(options: PlanOptions, { given: name, readStudy }: Pick<PlanCliParts, 'readStudy'> & { readonly given: string }): Promise<PlanQuestion> {
   refuse(options, '--study', PLAIN_OPTIONS);
+  const { path, text } = await readStudy(name);
   const { epsilon, delta: newDelta, rounds, noiseMultiplier } = options;
   const given = Object.entries({ epsilon, delta: newDelta, rounds, noiseMultiplier }).filter(([, value]) => value !== undefined);
   const study = overrideStudy(parseStudy(text, path), Object.fromEntries(given));

@@ -70,6 +70,8 @@ it('for people: a table, an answer to each question, the assumptions', async () 
 it('of a study file, with overrides, and its plots in both forms', async () => {
   const folder = temporaryFolder();
   const plain = JSON.parse((await run('plan', '--study', study('synthetic'), '--json')).stdout) as Answer;
+  // A shipped study needs only its name.
+  expect(JSON.parse((await run('plan', '--study', 'synthetic', '--json')).stdout)).toEqual(plain);
   // The budget that the file itself gives is used up, to 0.4 %, and never passed.
   const budget = Number(/^ *epsilon: (\S+)/m.exec(readFileSync(study('synthetic'), 'utf8'))?.[1]);
   expect(plain.rounds).toBe(30);
