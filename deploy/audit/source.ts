@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
+import { MAX_LINE_BYTES } from '../../shared/lengths.ts';
 
 /** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites and witnesses have kept. */
 export interface AuditSources {
@@ -70,9 +71,6 @@ function urlLines(url: string): LineSource {
   return { name: url, lines: () => splitLines(bytes(), url) };
 }
 
-/** A line longer than this is none of ours. */
-const MAX_LINE = 1 << 24;
-
 async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, { readonly complete: boolean }> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let rest = '';
@@ -80,7 +78,7 @@ async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): Asy
     for await (const chunk of chunks) {
       const lines = (rest + decode(decoder, name, chunk)).split('\n');
       rest = lines.pop() ?? '';
-      if (rest.length > MAX_LINE) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE} characters: it is no ledger`);
+      if (rest.length > MAX_LINE_BYTES) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE_BYTES} characters: it is no ledger`);
       yield* lines;
     }
   } catch (error) {
