@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { EntryBody, LedgerMechanism, PlanEntry } from '../../shared/ledger/entry.ts';
 import { formatLine } from '../../shared/ledger/line.ts';
 import { isLedgerProblem } from '../../shared/ledger/problem.ts';
+import { chargesIfReserved, statedSpending } from '../../shared/ledger/spending.ts';
 import { verifyLedger } from '../../shared/ledger/verify.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { rdpEpsilon } from '../../shared/privacy/accountant.ts';
@@ -71,6 +72,17 @@ it.each<[string, Partial<Extract<LedgerMechanism, { protection: 'local-noise' }>
   const reserve: EntryBody = { ...builder.reserve('image', ['a']), mechanism, epsilonAfter: { delta: '0.00001', pld: '1', rdp: '1' } };
   const lines = [...builder.lines, formatLine({ index: builder.state.length, time: '2026-01-02T03:04:05.678Z', body: reserve })];
   expect(verifyLedger({ lines, primitives }).problem?.code).toBe('wrong-epsilon');
+});
+
+it('a release without protection is infinite by both accountants: a finite PLD beside an honest RDP is a false sum', () => {
+  const builder = new LedgerBuilder();
+  const plan = builder.plan();
+  builder.add({ ...plan, modalities: { ...plan.modalities, table: { mechanism: UNPROTECTED, rounds: 5, sitesDisjoint: false } }, order: ['table', 'image'] }, builder.enrolment('c', 'table'));
+  const truth = statedSpending(builder.state, chargesIfReserved(builder.state, { sites: ['c'], mechanism: UNPROTECTED }));
+  expect(truth).toMatchObject({ pld: 'Infinity', rdp: 'Infinity' });
+  const reserve = { ...builder.reserve('table', ['c']), mechanism: UNPROTECTED };
+  expect(builder.write({ ...reserve, epsilonAfter: { ...truth, pld: '1' } }).next).toMatchObject({ code: 'wrong-epsilon' });
+  expect(builder.write({ ...reserve, epsilonAfter: truth }).next).toMatchObject({ code: 'budget-exceeded' });
 });
 
 it('what is no order of RDP, and what is no rate or noise, is charged as infinite', () => {
