@@ -1,15 +1,14 @@
-import { bytesToFloats, floatsToBytes, fromHex, toHex } from '../shared/bytes.ts';
+import { bytesToFloats, equalBytes, floatsToBytes, fromHex, toHex } from '../shared/bytes.ts';
 import type { RoundKeys } from '../shared/crypto/keys.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
-import { createSeal, type Direction, type SealContext } from '../shared/crypto/seal.ts';
+import { createSeal, type Direction } from '../shared/crypto/seal.ts';
 import { invariant } from '../shared/errors.ts';
 import type { LedgerMechanism, ReceiptEntry, Refusal } from '../shared/ledger/entry.ts';
-import { sameMechanism } from '../shared/ledger/mechanism.ts';
-import { verifyReceipt, verifyRefusal } from '../shared/ledger/statements.ts';
 import { failure, isFailure, type Failure } from '../shared/protocol/failure.ts';
 import { LIMITS, type SiteMessage } from '../shared/protocol/messages.ts';
 import { chunkCount, createInbox, createOutbox, hashChunks, openTransfer, sealTransfer, type Inbox, type Outbox } from '../shared/protocol/transfer.ts';
 import type { Hub, HubEvent } from './hub.ts';
+import { judgeReceipt, judgeRefusal } from './judge-statement.ts';
 import { beginRound, isSettled, moveMember, verdictOf, type RoundState, type Verdict } from './round.ts';
 
 /** One reserved round, ready to go out. */
@@ -54,9 +53,10 @@ export interface AbortSignalLike {
   readonly removeEventListener: (type: 'abort', listener: () => void) => void;
 }
 
-interface Transfer {
-  readonly seal: (direction: Direction, totalBytes: number) => SealContext;
-  readonly download: { readonly outbox: Outbox; readonly chunks: readonly Uint8Array[] };
+interface Download {
+  readonly siteRoundKey: Uint8Array;
+  readonly chunks: readonly Uint8Array[];
+  readonly outbox: Outbox;
 }
 
 interface Upload {
@@ -73,10 +73,13 @@ interface Upload {
 export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<RoundOutcome> {
   const { hub, primitives } = ports;
   const plaintext = floatsToBytes(order.weights);
-  const transfers = new Map<string, Transfer>();
+  const downloads = new Map<string, Download>();
+  /** Offered since they last accepted: one offer is accepted under one key, so that the model is sealed once for it. */
+  const unanswered = new Set<string>();
   const uploads = new Map<string, Upload>();
   let state: RoundState = beginRound(order.round, order.cohort, order.quorum);
 
+  const statements = { ...order, primitives };
   const sealWith = (site: string, siteRoundKey: Uint8Array) => (direction: Direction, totalBytes: number) =>
     createSeal({
       primitives,
@@ -92,6 +95,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
 
   const offer = (site: string): void => {
     ports.feedLedger(site);
+    unanswered.add(site);
     hub.send(site, {
       type: 'offer',
       round: order.round,
@@ -102,10 +106,10 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     });
   };
   const pump = (site: string): void => {
-    const transfer = transfers.get(site);
-    if (transfer === undefined) return;
-    for (const index of transfer.download.outbox.next()) {
-      const sealed = transfer.download.chunks[index];
+    const download = downloads.get(site);
+    if (download === undefined) return;
+    for (const index of download.outbox.next()) {
+      const sealed = download.chunks[index];
       invariant(sealed !== undefined, `chunk ${index}`);
       hub.sendChunk(site, { round: order.round, index, sealed });
     }
@@ -119,6 +123,24 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
   const reject = (site: string, problem: Failure): void => {
     refuseMessage(site, problem);
     state = moveMember(state, site, { type: 'rejected', code: problem.code });
+    downloads.delete(site);
+  };
+
+  const accept = (site: string, siteRoundKey: Uint8Array): void => {
+    const member = state.members.get(site);
+    if (member === undefined || isSettled(member)) return;
+    const former = downloads.get(site);
+    const isSame = former !== undefined && equalBytes(former.siteRoundKey, siteRoundKey);
+    // Said again without a new offer: what the window allows is on its way.
+    if (isSame && !unanswered.has(site)) return;
+    if (!unanswered.delete(site)) {
+      refuseMessage(site, failure('out-of-order', 'this offer was accepted under another key: one offer, one key'));
+      return;
+    }
+    const chunks = isSame ? former.chunks : sealTransfer(sealWith(site, siteRoundKey)('to-site', plaintext.length), plaintext);
+    downloads.set(site, { siteRoundKey, chunks, outbox: createOutbox({ chunks: chunks.length, window: LIMITS.window }) });
+    state = moveMember(state, site, { type: 'training' });
+    pump(site);
   };
 
   const receive = (site: string, message: SiteMessage): void => {
@@ -127,20 +149,15 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       return;
     }
     switch (message.type) {
-      case 'accept': {
-        const seal = sealWith(site, message.roundKey);
-        const chunks = sealTransfer(seal('to-site', plaintext.length), plaintext);
-        transfers.set(site, { seal, download: { chunks, outbox: createOutbox({ chunks: chunks.length, window: LIMITS.window }) } });
-        state = moveMember(state, site, { type: 'training' });
-        pump(site);
+      case 'accept':
+        accept(site, message.roundKey);
         return;
-      }
       case 'ack':
-        transfers.get(site)?.download.outbox.acknowledge(message.nextChunk);
+        downloads.get(site)?.outbox.acknowledge(message.nextChunk);
         pump(site);
         return;
       case 'refuse': {
-        const problem = uploads.has(site) ? failure('out-of-order', 'a refusal came after the receipt: nothing is refunded after a release') : judgeRefusal(message.refusal, site);
+        const problem = uploads.has(site) ? failure('out-of-order', 'a refusal came after the receipt: nothing is refunded after a release') : judgeRefusal(statements, message.refusal, site);
         if (problem !== undefined) refuseMessage(site, problem);
         else state = moveMember(state, site, { type: 'refused', refusal: message.refusal });
         return;
@@ -161,13 +178,6 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     }
   };
 
-  const judgeRefusal = (refusal: Refusal, site: string): Failure | undefined => {
-    if (refusal.site !== site) return failure('wrong-site', `the refusal speaks for "${refusal.site}"`);
-    if (refusal.study !== order.study) return failure('wrong-study', 'the refusal belongs to another study');
-    if (refusal.round !== order.round || refusal.reserve !== order.reserve) return failure('wrong-round', 'the refusal belongs to another round');
-    return verifyRefusal(primitives, refusal, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the refusal is not signed by the enrolled key');
-  };
-
   const announce = (site: string, message: Extract<SiteMessage, { type: 'update' }>): void => {
     const { receipt, totalBytes, roundKey } = message;
     if (receipt.round !== order.round) {
@@ -175,7 +185,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       refuseMessage(site, failure('wrong-round', `expected a receipt of round ${order.round}, found one of round ${receipt.round}`));
       return;
     }
-    const problem = judgeReceipt(receipt, site) ?? (totalBytes === plaintext.length ? undefined : failure('wrong-length', `expected an update of ${plaintext.length} bytes, found ${totalBytes}`));
+    const problem = judgeReceipt(statements, receipt, site) ?? (totalBytes === plaintext.length ? undefined : failure('wrong-length', `expected an update of ${plaintext.length} bytes, found ${totalBytes}`));
     if (problem !== undefined) {
       reject(site, problem);
       return;
@@ -203,16 +213,10 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
     hub.send(site, { type: 'resume', round: order.round, nextChunk: upload.inbox.nextChunk() });
   };
 
-  const judgeReceipt = (receipt: ReceiptEntry, site: string): Failure | undefined => {
-    if (receipt.site !== site) return failure('wrong-site', `the receipt speaks for "${receipt.site}"`);
-    if (receipt.study !== order.study) return failure('wrong-study', 'the receipt belongs to another study');
-    if (receipt.reserve !== order.reserve) return failure('wrong-round', 'the receipt belongs to another reserve');
-    if (!sameMechanism(receipt.mechanism, order.mechanism)) return failure('malformed', 'the receipt names another mechanism than the reserve');
-    return verifyReceipt(primitives, receipt, order.siteKeys.get(site) ?? '') ? undefined : failure('bad-signature', 'the receipt is not signed by the enrolled key');
-  };
-
   const take = (site: string, index: number, sealed: Uint8Array): void => {
     const upload = uploads.get(site);
+    const member = state.members.get(site);
+    if (member === undefined || member.type === 'rejected' || member.type === 'refused') return;
     if (upload === undefined) {
       refuseMessage(site, failure('out-of-order', 'a chunk came before its update was announced'));
       return;
@@ -223,8 +227,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       return;
     }
     hub.send(site, { type: 'ack', round: order.round, nextChunk: upload.inbox.nextChunk() });
-    const member = state.members.get(site);
-    if (upload.inbox.complete() && member !== undefined && !isSettled(member)) finishUpload(site, upload);
+    if (upload.inbox.complete() && !isSettled(member)) finishUpload(site, upload);
   };
 
   const finishUpload = (site: string, upload: Upload): void => {
@@ -235,6 +238,7 @@ export function conductRound(order: RoundOrder, ports: ExchangePorts): Promise<R
       return;
     }
     state = moveMember(state, site, { type: 'delivered', receipt: upload.receipt, update });
+    downloads.delete(site);
     hub.send(site, { type: 'stored', round: order.round });
   };
 

@@ -1,5 +1,7 @@
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { Server, type Socket } from 'socket.io';
 import { toHex } from '../shared/bytes.ts';
 import type { Identity } from '../shared/crypto/keys.ts';
@@ -11,10 +13,13 @@ import { LIMITS, type Chunk, type CoordinatorMessage, type SiteMessage } from '.
 import { acceptHello, createChallenge, decodePlain, encodePlain, type CoordinatorSession } from '../shared/protocol/session.ts';
 import { SOFTWARE } from '../shared/protocol/software.ts';
 import type { Hub, HubEvent } from './hub.ts';
+import { ledgerMessages } from './ledger-feed.ts';
+import { createOutgoing, type Outgoing } from './outgoing.ts';
 
 /** The one socket.io event; its argument is one frame. */
 const EVENT = 'antiphon';
-const HANDSHAKE_TIMEOUT_MS = 20_000;
+/** So long a peer may take to say hello, then to enrol or to be ready: nobody keeps a socket for nothing. */
+const PATIENCE = { helloMs: 20_000, joinMs: 60_000 };
 
 export interface ServerInput {
   readonly host: string;
@@ -26,9 +31,10 @@ export interface ServerInput {
   readonly siteOfKey: (key: string) => EnrolEntry | undefined;
   readonly enrol: (siteKey: Uint8Array, request: Extract<SiteMessage, { type: 'enrol' }>) => Promise<{ readonly study: string } | Failure>;
   readonly cosigned: (site: string, cosigned: { readonly size: number; readonly cosignature: string }) => Failure | undefined;
-  /** Plain text for anyone who asks, by path, and undefined where there is none: the ledger holds nothing that is not public. */
-  readonly published: (path: string) => string | undefined;
+  /** Plain text for anyone who asks, by path, in pieces where it is long, and undefined where there is none: the ledger holds nothing that is not public. */
+  readonly published: (path: string) => string | Iterable<string> | undefined;
   readonly report: (problem: Failure, site: string | undefined) => void;
+  readonly patience?: typeof PATIENCE;
 }
 
 export interface CoordinatorServer extends Hub {
@@ -42,17 +48,16 @@ interface Connection {
   readonly socket: Socket;
   readonly session: CoordinatorSession;
   readonly siteKey: Uint8Array;
+  readonly outgoing: Outgoing;
   site: string | undefined;
+  hasEnrolled: boolean;
   ledgerSent: number;
 }
 
 /** The socket.io adapter: websocket only, no compression, one event of bytes. Every decision is made elsewhere. */
 export async function startServer(input: ServerInput): Promise<CoordinatorServer> {
-  const http = createServer((request, response) => {
-    const content = request.method === 'GET' ? input.published(request.url ?? '') : undefined;
-    response.writeHead(content === undefined ? 404 : 200, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    response.end(content ?? 'This is an Antiphon coordinator; sites connect with `antiphon site start`. Published: /ledger.jsonl /witnesses.jsonl /head /line/N /inclusion/N/SIZE /consistency/FROM/TO /health\n');
-  });
+  const { helloMs, joinMs } = input.patience ?? PATIENCE;
+  const http = createServer((request, response) => void answer(input, request, response));
   const io = new Server(http, { transports: ['websocket'], perMessageDeflate: false, maxHttpBufferSize: LIMITS.frameBytes, serveClient: false });
   const connections = new Map<string, Connection>();
   const listeners = new Set<(event: HubEvent) => void>();
@@ -70,9 +75,9 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
   io.on('connection', (socket) => {
     const challenge = createChallenge({ primitives: input.primitives, software: SOFTWARE, study: input.study, coordinatorKey: input.identity.publicKey });
     let connection: Connection | undefined;
-    const timer = setTimeout(() => {
-      if (connection === undefined) dismiss(socket, failure('out-of-order', 'expected a hello within 20 s'));
-    }, HANDSHAKE_TIMEOUT_MS);
+    let timer = setTimeout(() => {
+      dismiss(socket, failure('out-of-order', `expected a hello within ${helloMs / 1000} s`));
+    }, helloMs);
 
     const greet = (frame: Uint8Array): void => {
       const hello = decodePlain('site', frame);
@@ -80,7 +85,15 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
       if (hello.type !== 'hello') return void dismiss(socket, failure('out-of-order', `expected a hello, found ${hello.type}`));
       const accepted = acceptHello({ primitives: input.primitives, identity: input.identity, challenge, hello });
       if (isFailure(accepted)) return void dismiss(socket, accepted);
-      connection = { socket, session: accepted.session, siteKey: accepted.siteKey, site: undefined, ledgerSent: 0 };
+      const { session, siteKey } = accepted;
+      const outgoing = createOutgoing((sealed) => void socket.emit(EVENT, sealed));
+      socket.conn.transport.on('drain', outgoing.drained);
+      const opened: Connection = { socket, session, siteKey, outgoing, site: undefined, hasEnrolled: false, ledgerSent: 0 };
+      connection = opened;
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        if (opened.site === undefined && !opened.hasEnrolled) dismiss(socket, failure('not-enrolled', `expected this peer to enrol or to be ready within ${joinMs / 1000} s`), session);
+      }, joinMs);
       socket.emit(EVENT, encodePlain(accepted.welcome));
     };
 
@@ -112,7 +125,10 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
       void input.enrol(siteKey, message).then(
         (answer) => {
           if (isFailure(answer)) dismiss(socket, answer, session);
-          else socket.emit(EVENT, session.sealMessage({ type: 'enrolled', study: answer.study }));
+          else {
+            connection.hasEnrolled = true;
+            post(connection, [{ type: 'enrolled', study: answer.study }]);
+          }
         },
         (error: unknown) => {
           dismiss(socket, failure('ended', `the coordinator could not record the enrolment: ${error instanceof Error ? error.message : 'unknown'}`), session);
@@ -124,6 +140,8 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     if (enrolled === undefined) return void dismiss(socket, failure('not-enrolled', 'this key is not enrolled in the study; run `antiphon site enroll` with an invite'), session);
     if (message.type === 'ready') {
       if (message.site !== enrolled.site) return void dismiss(socket, failure('wrong-site', `this key is enrolled as "${enrolled.site}", found "${message.site}"`), session);
+      // Said again in one session it changes nothing: what was sent is on its way.
+      if (connection.site !== undefined) return;
       const former = connections.get(enrolled.site);
       connection.site = enrolled.site;
       connection.ledgerSent = message.ledgerLength;
@@ -141,9 +159,14 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     publish({ type: 'message', site: connection.site, message });
   };
 
-  const send = (site: string, message: CoordinatorMessage): void => {
-    const connection = connections.get(site);
-    if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealMessage(message));
+  const post = (connection: Connection, messages: Iterable<CoordinatorMessage>): void => {
+    const { session } = connection;
+    push(connection, (function* () {
+      for (const message of messages) yield session.sealMessage(message);
+    })());
+  };
+  const push = ({ socket, session, outgoing }: Connection, frames: Iterable<Uint8Array>): void => {
+    if (!outgoing.push(frames)) dismiss(socket, failure('too-large', 'more messages wait for this peer than a round has: it does not read them'), session);
   };
 
   await new Promise<void>((resolve, reject) => {
@@ -160,10 +183,17 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
   return {
     port: (http.address() as AddressInfo).port,
     ready: () => new Set(connections.keys()),
-    send,
+    send: (site, message) => {
+      const connection = connections.get(site);
+      if (connection !== undefined) post(connection, [message]);
+    },
     sendChunk: (site: string, chunk: Chunk) => {
       const connection = connections.get(site);
-      if (connection !== undefined) connection.socket.emit(EVENT, connection.session.sealChunk(chunk));
+      if (connection === undefined) return;
+      const { session } = connection;
+      push(connection, (function* () {
+        yield session.sealChunk(chunk);
+      })());
     },
     subscribe: (listener) => {
       listeners.add(listener);
@@ -172,15 +202,30 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
     feedLedger: (site, lines) => {
       const connection = connections.get(site);
       if (connection === undefined) return;
-      let from = Math.max(0, Math.min(connection.ledgerSent, lines.length - 1));
-      do {
-        send(site, { type: 'ledger', from, lines: lines.slice(from, from + LIMITS.ledgerLines) });
-        from += LIMITS.ledgerLines;
-      } while (from < lines.length);
+      post(connection, ledgerMessages(lines, Math.max(0, Math.min(connection.ledgerSent, lines.length - 1))));
       connection.ledgerSent = Math.max(connection.ledgerSent, lines.length);
     },
     close: () => new Promise((resolve) => void io.close(() => {
       resolve();
     })),
   };
+}
+
+const HELP = 'This is an Antiphon coordinator; sites connect with `antiphon site start`. Published: /ledger.jsonl /witnesses.jsonl /head /line/N /inclusion/N/SIZE /consistency/FROM/TO /health\n';
+
+/** One HTTP request; whatever goes wrong with it is its own affair. */
+async function answer({ published }: ServerInput, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const begin = (status: number): void => {
+    response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+  };
+  try {
+    const content = request.method === 'GET' ? published(request.url ?? '') : undefined;
+    begin(content === undefined ? 404 : 200);
+    if (content === undefined || typeof content === 'string') response.end(content ?? HELP);
+    // No faster than it is read.
+    else await pipeline(Readable.from(content), response);
+  } catch {
+    if (!response.headersSent) begin(500);
+    response.end();
+  }
 }

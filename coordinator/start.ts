@@ -20,8 +20,10 @@ import { openBook } from './book.ts';
 import { decideEnrolment } from './enrolment.ts';
 import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
+import { linePieces } from './ledger-feed.ts';
 import { networksOf } from './model-state.ts';
 import { createProofs } from './proofs.ts';
+import { quietFailures } from './quiet.ts';
 import { writeReport } from './report/write.ts';
 import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
 import { startServer } from './server.ts';
@@ -71,7 +73,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   signal.addEventListener('abort', () => { stop.abort(); });
   if (signal.aborted) stop.abort();
   let unrecorded: AntiphonError | undefined;
-  const emit: EventSink = (event) => {
+  const record: EventSink = (event) => {
     events.push(event);
     options.show(event);
     try {
@@ -81,6 +83,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       stop.abort();
     }
   };
+  const { emit, flush } = quietFailures({ emit: record, now: Date.now });
   try {
     const book = await openBook({ store, identity, primitives, now: Date.now });
     checkStudyOf(book.state(), context);
@@ -109,7 +112,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       cosigned: witnesses.receive,
       published: (path) => {
         if (path === '/health') return 'ok\n';
-        if (path === '/ledger.jsonl') return lines(book.lines());
+        if (path === '/ledger.jsonl') return linePieces(book.lines());
         if (path === '/witnesses.jsonl') return lines(witnesses.lines());
         return path === '/head' ? book.head() : proofs(path);
       },
@@ -149,6 +152,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       });
       emit({ type: 'listening', time: now(), url, coordinatorKey: Buffer.from(identity.publicKey).toString('hex') });
       const end = await running;
+      flush();
       emit({
         type: 'ended',
         time: now(),

@@ -1,4 +1,4 @@
-import type { LineSource } from './source.ts';
+import { wholeLines, type LineSource } from './source.ts';
 
 export interface CopyComparison {
   /** Compares the next line of the ledger with the next one of every copy. */
@@ -7,9 +7,9 @@ export interface CopyComparison {
   readonly checks: () => readonly { readonly name: string; readonly lines: number }[];
 }
 
-/** A site's copy must be a beginning of the ledger: another line is a fork, a line more is one that the ledger has lost. */
+/** A site's copy must be a beginning of the ledger: another line is a fork, a line more is one that the ledger has lost. A last line without newline is none: the site was stopped while it wrote. */
 export function compareCopies(copies: readonly LineSource[]): CopyComparison {
-  const readers = copies.map((copy) => ({ name: copy.name, lines: copy.lines(), count: 0, over: false, problem: undefined as string | undefined }));
+  const readers = copies.map((copy) => ({ name: copy.name, lines: wholeLines(copy), count: 0, over: false, problem: undefined as string | undefined }));
   type Reader = (typeof readers)[number];
   const step = async (reader: Reader, text: string): Promise<void> => {
     const next = await reader.lines.next();

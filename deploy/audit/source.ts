@@ -3,6 +3,8 @@ import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
+import { parseJson } from '../../shared/json.ts';
+import { MAX_LINE_BYTES } from '../../shared/lengths.ts';
 
 /** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites and witnesses have kept. */
 export interface AuditSources {
@@ -46,11 +48,40 @@ async function findKept(path: string): Promise<readonly string[]> {
   return (await readdir(path)).filter((name) => name.endsWith('.jsonl')).map((name) => join(path, name));
 }
 
-/** By name: a site's copy of the ledger, the heads of a witness, else a spend log. */
-function withKept(ledger: LineSource, witnesses: readonly LineSource[], paths: readonly string[]): AuditSources {
-  const heads = paths.filter((path) => ['witnesses.jsonl', 'heads.jsonl', 'evidence.jsonl'].includes(basename(path)));
-  const copies = paths.filter((path) => path.endsWith('ledger.jsonl'));
-  return { ledger, witnesses: [...witnesses, ...heads.map(fileLines)], copies: copies.map(fileLines), spendLogs: paths.filter((path) => !heads.includes(path) && !copies.includes(path)).map(fileLines) };
+/** What a kept file is: a site's copy of the ledger, heads of a witness, or a spend log. */
+async function withKept(ledger: LineSource, witnesses: readonly LineSource[], paths: readonly string[]): Promise<AuditSources> {
+  const kept = await Promise.all(paths.map(async (path) => ({ kind: await kindOf(path), source: fileLines(path) })));
+  const of = (wanted: KeptKind): readonly LineSource[] => kept.flatMap(({ kind, source }) => (kind === wanted ? [source] : []));
+  return { ledger, witnesses: [...witnesses, ...of('heads')], copies: of('copy'), spendLogs: of('spend-log') };
+}
+
+type KeptKind = 'copy' | 'heads' | 'spend-log';
+
+const KINDS_BY_NAME: Readonly<Record<string, KeptKind>> = { 'ledger.jsonl': 'copy', 'witnesses.jsonl': 'heads', 'heads.jsonl': 'heads', 'evidence.jsonl': 'heads' };
+
+/** By the first line, because a vault names its spend logs after data sets, which may be called "ledger" or "heads"; where that tells nothing, by the whole name. */
+async function kindOf(path: string): Promise<KeptKind> {
+  const first = parseJson(await firstLine(path));
+  if (typeof first === 'object' && first !== null) {
+    if ('antiphon' in first) return 'copy';
+    if ('note' in first) return 'heads';
+    if ('type' in first) return 'spend-log';
+  }
+  return KINDS_BY_NAME[basename(path)] ?? 'spend-log';
+}
+
+async function firstLine(path: string): Promise<string> {
+  const lines = fileLines(path).lines();
+  try {
+    const { value, done } = await lines.next();
+    return done === true ? '' : value;
+  } catch (error) {
+    // Whoever reads the file as what its name says meets the same fault, and tells it.
+    if (error instanceof AntiphonError && error.code === 'audit-tampered') return '';
+    throw error;
+  } finally {
+    await lines.return({ complete: false });
+  }
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -70,9 +101,6 @@ function urlLines(url: string): LineSource {
   return { name: url, lines: () => splitLines(bytes(), url) };
 }
 
-/** A line longer than this is none of ours. */
-const MAX_LINE = 1 << 24;
-
 async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, { readonly complete: boolean }> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   let rest = '';
@@ -80,7 +108,7 @@ async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): Asy
     for await (const chunk of chunks) {
       const lines = (rest + decode(decoder, name, chunk)).split('\n');
       rest = lines.pop() ?? '';
-      if (rest.length > MAX_LINE) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE} characters: it is no ledger`);
+      if (rest.length > MAX_LINE_BYTES) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE_BYTES} characters: it is no ledger`);
       yield* lines;
     }
   } catch (error) {
@@ -101,4 +129,19 @@ function decode(decoder: TextDecoder, name: string, chunk?: Uint8Array): string 
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? (error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message) : String(error);
+}
+
+/** Lines that end with a newline. What stands behind the last one was cut short while it was written, and never acted upon. */
+export async function* wholeLines(source: LineSource): AsyncGenerator<string, void> {
+  const lines = source.lines();
+  let held: string | undefined;
+  for (;;) {
+    const next = await lines.next();
+    if (next.done === true) {
+      if (held !== undefined && next.value.complete) yield held;
+      return;
+    }
+    if (held !== undefined) yield held;
+    held = next.value;
+  }
 }

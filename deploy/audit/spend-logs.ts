@@ -5,6 +5,8 @@ import type { LedgerLine } from '../../shared/ledger/entry.ts';
 import type { LedgerState } from '../../shared/ledger/fold.ts';
 import type { LineSource } from './source.ts';
 
+type Release = Extract<SpendEntry, { type: 'release' }>;
+
 export interface SpendCheck {
   readonly name: string;
   readonly sites: readonly string[];
@@ -28,7 +30,16 @@ export async function readSpendLogs(sources: readonly LineSource[]): Promise<Spe
   const logs = await Promise.all(sources.map(async (source) => ({ name: source.name, entries: await entriesOf(source, problems) })));
   /** Sites whose log is here. */
   const logged = new Set(logs.flatMap(({ entries }) => entries.map(({ site }) => site)));
-  const releases = new Map<string, Extract<SpendEntry, { type: 'release' }>>(logs.flatMap(({ entries }) => entries.flatMap((entry) => (entry.type === 'release' ? [[`${entry.reserve}/${entry.site}`, entry] as const] : []))));
+  const releases = new Map<string, Release>();
+  /** Later ones under a reserve, of other bytes; the same line in two files is one release, of a log and its copy. */
+  const repeated: Release[] = [];
+  for (const entry of logs.flatMap(({ entries }) => entries)) {
+    if (entry.type !== 'release') continue;
+    const name = `${entry.reserve}/${entry.site}`;
+    const first = releases.get(name);
+    if (first === undefined) releases.set(name, entry);
+    else if (first.update !== entry.update) repeated.push(entry);
+  }
   /** Releases whose RESERVE the ledger has. */
   const charged = new Set<string>();
   let study: string | undefined;
@@ -61,6 +72,9 @@ export async function readSpendLogs(sources: readonly LineSource[]): Promise<Spe
       }
     },
     finish: () => {
+      for (const { study: of, site, round } of repeated) {
+        if (of === study) problems.push({ verdict: 'tampered', message: `"${site}" has logged two releases for round ${round} under one RESERVE, which charges one: it is charged too little` });
+      }
       for (const [name, release] of releases) {
         if (release.study === study && !charged.has(name)) problems.push({ verdict: 'forked', message: `"${release.site}" has released an update for round ${release.round} under a RESERVE that this ledger does not have: it was rewritten or forked` });
       }

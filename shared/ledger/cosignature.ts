@@ -39,9 +39,12 @@ export function verifiedCosignature(primitives: Pick<Primitives, 'verify'>, note
   return good ? time : headProblem('bad-signature', `the cosignature of "${key.name}" is not over this checkpoint`);
 }
 
+/** The last second that ECMAScript has a date for, in the year 275760. */
+const LAST_SECOND = 8.64e12;
+
 /** Witnesses never leave the time out, so zero is none. */
 function isTime(seconds: number): boolean {
-  return Number.isSafeInteger(seconds) && seconds > 0;
+  return Number.isSafeInteger(seconds) && seconds > 0 && seconds <= LAST_SECOND;
 }
 
 function cosignedBytes(text: string, time: number): Uint8Array {

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { isRdpOrder } from '../privacy/rdp.ts';
+import { fromDecimal } from './decimal.ts';
 
 /**
  * The entries of the budget ledger (bytes: shared/spec/ledger.md). Numbers that matter are decimal strings, the shortest
@@ -9,6 +11,7 @@ const hash = z.string().regex(/^[0-9a-f]{64}$/, 'expected 32 bytes of lower-case
 const publicKey = z.string().regex(/^[0-9a-f]{64}$/, 'expected a 32-byte key in lower-case hex');
 const signature = z.string().regex(/^[0-9a-f]{128}$/, 'expected a 64-byte signature in lower-case hex');
 const decimal = z.string().refine((text) => text === 'Infinity' || (Number.isFinite(Number(text)) && String(Number(text)) === text), 'expected a shortest decimal number as a string');
+const rdpOrder = decimal.refine((text) => isRdpOrder(fromDecimal(text)), 'expected an order of RDP above 1, at most 1024');
 const natural = z.int().min(0);
 
 /** The public parameters of one site's K local steps: what is charged. `protection: none` is charged as infinite. */
@@ -38,7 +41,7 @@ export const planSchema = z.strictObject({
   /** Infinity without privacy. */
   budget: z.strictObject({ delta: decimal, epsilon: decimal }),
   /** `binding` is held against the budget; `rdpOrder` is fixed here so that RDP is a filter whatever happens later. */
-  accountant: z.strictObject({ binding: z.enum(['pld', 'rdp']), pld: z.literal('antiphon-pld-1'), rdpOrder: decimal }),
+  accountant: z.strictObject({ binding: z.enum(['pld', 'rdp']), pld: z.literal('antiphon-pld-1'), rdpOrder }),
   modalities: z.record(z.string(), z.strictObject({ mechanism: mechanismSchema, rounds: natural, sitesDisjoint: z.boolean() })),
   sites: z.array(z.strictObject({ name: z.string(), modality: z.string(), patients: natural })),
   order: z.array(z.string()),
@@ -82,7 +85,7 @@ export const receiptSchema = z.strictObject({
   mechanism: mechanismSchema,
   /** SHA-256 over the sealed update's bytes, chunks in order. */
   update: hash,
-  software: z.string(),
+  software: z.string().max(64),
   signature,
 });
 

@@ -8,6 +8,7 @@ import type { AbortEntry, CommitEntry, EndEntry, EnrolEntry, EpsilonSpentText, H
 import { isHeadProblem } from './head-problem.ts';
 import { sameMechanism } from './mechanism.ts';
 import { EMPTY_FRONTIER, extendFrontier, rootOf, type Frontier } from './merkle.ts';
+import { planProblem } from './plan.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
 import { bindingEpsilon, chargesAfter, chargesIfReserved, NOTHING_SPENT, pldOfCharges, rdpOfCharges, statedSpending, type ChargedSteps } from './spending.ts';
 import { verifyEnrolment, verifyReceipt, verifyRefusal } from './statements.ts';
@@ -93,7 +94,8 @@ function foldBody({ state, line, leaf, primitives, recomputePld }: FoldInput, pl
   const { body } = line;
   switch (body.type) {
     case 'plan':
-      return state.plan === undefined ? { ...state, plan: body, spent: { ...NOTHING_SPENT, delta: body.budget.delta } } : ledgerProblem('second-plan', 'expected one PLAN, found another');
+      if (state.plan !== undefined) return ledgerProblem('second-plan', 'expected one PLAN, found another');
+      return planProblem(body) ?? { ...state, plan: body, spent: { ...NOTHING_SPENT, delta: body.budget.delta } };
     case 'disclosure':
       return state;
     case 'enrol':

@@ -1,4 +1,5 @@
 import { toHex, utf8 } from '../bytes.ts';
+import { isWithin, MAX_LINE_BYTES } from '../lengths.ts';
 import { canonicalJson, parseCanonical } from './canonical.ts';
 import { lineSchema, type LedgerLine } from './entry.ts';
 import { leafHash, type Hashing } from './merkle.ts';
@@ -9,8 +10,9 @@ export function formatLine({ index, time, body }: Omit<LedgerLine, 'antiphon'>):
   return canonicalJson({ antiphon: 1, index, time, body });
 }
 
-/** A line from text: canonical, of the schema. Place, order and signatures are the fold's. */
+/** A line from text: short enough to be sent, canonical, of the schema. Place, order and signatures are the fold's. */
 export function readLine(text: string): LedgerLine | LedgerProblem {
+  if (!isWithin(text, MAX_LINE_BYTES)) return ledgerProblem('not-an-entry', `not a ledger line: longer than ${MAX_LINE_BYTES} bytes`);
   const value = parseCanonical(text);
   if (value === undefined) return ledgerProblem('not-canonical', 'expected one line of RFC 8785 canonical JSON, found other text');
   const parsed = lineSchema.safeParse(value);

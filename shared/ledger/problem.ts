@@ -11,6 +11,7 @@ export const LEDGER_PROBLEMS = [
   'after-end',
   'no-plan',
   'second-plan',
+  'bad-plan',
   'wrong-study',
   'unknown-site',
   'enrolled-twice',

@@ -55,5 +55,6 @@ const PLD_LOOSENESS = 2e-5;
 
 /** Releases of the JavaScript engine may differ in the last bits of a logarithm: two units of the sixth decimal are let pass, and PLD's own looseness. */
 export function agrees(accountant: AccountantName, stated: number, computed: number): boolean {
-  return stated === computed || Math.abs(stated - computed) <= 2 / DIGITS + (accountant === 'pld' ? PLD_LOOSENESS * computed : 0);
+  // Looseness is of a number: beside an infinite one, everything would be within it.
+  return stated === computed || (Number.isFinite(computed) && Math.abs(stated - computed) <= 2 / DIGITS + (accountant === 'pld' ? PLD_LOOSENESS * computed : 0));
 }

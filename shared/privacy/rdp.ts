@@ -108,12 +108,20 @@ function logMomentChord(q: number, sigma: number, alpha: number): number {
   return share === 0 ? low : (1 - share) * low + share * logMomentInteger(q, sigma, below + 1);
 }
 
+/** The largest of `antiphon-1`. Work grows with the order, and the bound there is of no use to anyone long before. */
+export const LARGEST_ORDER = 1024;
+
+/** Renyi divergence of order 1 and below bounds nothing that converts to (epsilon, delta). */
+export function isRdpOrder(order: number): boolean {
+  return order > 1 && order <= LARGEST_ORDER;
+}
+
 /**
- * RDP of one step at one order (> 1): samplingRate q in (0, 1], noiseMultiplier sigma > 0. Exact for sigma in [0.05, 1e6], an upper bound outside.
- * Numbers that describe no mechanism (a rate above 1, no noise, NaN) are charged as infinite: a ledger may come from anyone.
+ * RDP of one step at one order in (1, 1024]: samplingRate q in (0, 1], noiseMultiplier sigma > 0. Exact for sigma in [0.05, 1e6], an upper bound outside.
+ * Numbers that describe no mechanism (a rate above 1, no noise, NaN) and no order are charged as infinite: a ledger may come from anyone.
  */
 export function rdpOfStep(samplingRate: number, noiseMultiplier: number, order: number): number {
-  if (!(samplingRate > 0 && samplingRate <= 1 && noiseMultiplier > 0)) return Infinity;
+  if (!(samplingRate > 0 && samplingRate <= 1 && noiseMultiplier > 0 && isRdpOrder(order))) return Infinity;
   const sigma = Math.min(noiseMultiplier, LARGEST_DISTINGUISHED);
   if (samplingRate === 1) return order / (2 * sigma * sigma);
   const logMoment = Number.isInteger(order) ? logMomentInteger : sigma < SMALLEST_INTEGRATED ? logMomentChord : logMomentReal;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isWithin, MAX_LINE_BYTES, MAX_STUDY_BYTES } from '../lengths.ts';
 import { refusalSchema, receiptSchema } from '../ledger/entry.ts';
 
 /**
@@ -19,9 +20,12 @@ export const LIMITS = {
   frameBytes: 8 * 1024 * 1024,
   /** Ledger lines per message. */
   ledgerLines: 500,
+  /** UTF-8 bytes of the lines of one message: one line, however long, always fits. */
+  ledgerBytes: MAX_LINE_BYTES,
 } as const;
 
 const bytes = (length: number) => z.instanceof(Uint8Array).refine((value) => value.length === length, `expected ${length} bytes`);
+const text = (limit: number) => z.string().refine((value) => isWithin(value, limit), `expected at most ${limit} bytes of text`);
 const hash = bytes(32);
 const key = bytes(32);
 const signature = bytes(64);
@@ -85,12 +89,12 @@ export const cosignSchema = z.strictObject({ type: z.literal('cosign'), size: na
 /* ---- coordinator -> site ---- */
 
 /** The study as canonical JSON, sent on enrolment. */
-export const enrolledSchema = z.strictObject({ type: z.literal('enrolled'), study: z.string().max(4 * 1024 * 1024) });
+export const enrolledSchema = z.strictObject({ type: z.literal('enrolled'), study: text(MAX_STUDY_BYTES) });
 /** Ledger lines from index `from` on, in order, without the newline; where there is nothing new, the last one. The last line of all is a signed head. */
 export const ledgerSchema = z.strictObject({
   type: z.literal('ledger'),
   from: natural,
-  lines: z.array(z.string().max(256 * 1024)).max(LIMITS.ledgerLines),
+  lines: z.array(text(MAX_LINE_BYTES)).max(LIMITS.ledgerLines),
 });
 /** The round order: train the reserved round. The RESERVE itself is in the ledger the site has verified. */
 export const offerSchema = z.strictObject({

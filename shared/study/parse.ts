@@ -2,6 +2,8 @@ import didYouMean from 'didyoumean2';
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { AntiphonError } from '../errors.ts';
+import { canonicalJson } from '../ledger/canonical.ts';
+import { isWithin, MAX_STUDY_BYTES } from '../lengths.ts';
 import { frontEndShape, recordFilesFault, textFault } from './encoder-input.ts';
 import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
@@ -121,6 +123,9 @@ function children(schema: unknown, step: PropertyKey): unknown[] {
 /** What no schema can say: references between the parts of a study. */
 function contradictions(study: Study): Fault[] {
   const faults: Fault[] = [];
+  if (!isWithin(canonicalJson(study), MAX_STUDY_BYTES)) {
+    faults.push({ path: [], message: `larger than ${MAX_STUDY_BYTES} bytes as canonical JSON, which no site would take; shorten names and filters, or split the study` });
+  }
   const modalities = Object.keys(study.modalities);
   const expectModality = (name: string, path: readonly PropertyKey[]): void => {
     if (modalities.includes(name)) return;

@@ -2,7 +2,7 @@ import { rdpEpsilon, roundedUp, worstPld, type AccountantName } from '../privacy
 import { calibrateNoiseMultiplier } from '../privacy/calibrate.ts';
 import { worstCliques, type Clique } from '../privacy/composition.ts';
 import type { PrivacyEvent } from '../privacy/event.ts';
-import { invariant } from '../errors.ts';
+import { AntiphonError, invariant } from '../errors.ts';
 import type { Study } from './schema.ts';
 import { roundsPerModality } from './schedule.ts';
 
@@ -37,7 +37,7 @@ export function eventOf(mechanism: RoundMechanism): PrivacyEvent {
 /**
  * With `epsilon` alone the one noise multiplier of all modalities is calibrated so that every planned round just fits the budget;
  * with `noiseMultiplier` alone the budget is what the planned rounds spend; with both the study ends where the budget does.
- * Throws AntiphonError('study-invalid') when no noise reaches the budget.
+ * Throws AntiphonError('study-invalid') when no noise reaches the budget, or the noise gives none.
  */
 export function resolveStudy(study: Study): ResolvedStudy {
   const { privacy } = study;
@@ -49,7 +49,9 @@ export function resolveStudy(study: Study): ResolvedStudy {
   const modalities = modalitiesAt(study, noiseMultiplier);
   const clique = plannedClique(study, modalities);
   const { order } = rdpEpsilon({ events: clique.events, delta });
-  return { modalities, budget: { epsilon: targetEpsilon ?? plannedEpsilon(clique, { binding, delta }), delta }, accountant: { binding, rdpOrder: order } };
+  const epsilon = targetEpsilon ?? plannedEpsilon(clique, { binding, delta });
+  if (!Number.isFinite(epsilon)) throw new AntiphonError('study-invalid', `a noise multiplier of ${noiseMultiplier} protects nothing: epsilon is infinite; raise it, or give epsilon, or say protection: none`);
+  return { modalities, budget: { epsilon, delta }, accountant: { binding, rdpOrder: order } };
 }
 
 /** Is a plan with these mechanisms one that the study allows: its own mechanisms, with noise enough for its budget? For sites, who need no calibration of their own. */

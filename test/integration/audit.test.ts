@@ -17,7 +17,7 @@ interface AuditJson {
   readonly cliques: readonly { readonly sites: readonly string[]; readonly pld: number }[];
   readonly sites: readonly { readonly site: string; readonly delivered: number }[];
   readonly witnesses: readonly { readonly site: string; readonly size: number }[];
-  readonly copies: readonly unknown[];
+  readonly copies: readonly { readonly lines: number }[];
   readonly spendLogs: readonly unknown[];
   readonly lines: number;
   readonly closed: boolean;
@@ -123,6 +123,10 @@ describe('what is found', () => {
     appendFileSync(log, `${release.replace(/"reserve":"[0-9a-f]{8}/, '"reserve":"00000000')}\n`);
     expect((await audit(more)).report.problem).toContain('under a RESERVE that this ledger does not have');
 
+    const twice = copyOf();
+    appendFileSync(join(twice, 'sites', 'left-1', 'spend.jsonl'), `${release.replace(/"update":"[0-9a-f]{8}/, '"update":"00000000')}\n`);
+    expect(await audit(twice)).toMatchObject({ code: 21, report: { problem: expect.stringContaining('two releases for round 1') as string } });
+
     const fewer = copyOf();
     edit(join(fewer, 'sites', 'right-1', 'spend.jsonl'), (lines) => lines.filter((line) => !line.includes('"release"')));
     expect((await audit(fewer)).report.problem).toContain('its own log has no release');
@@ -130,6 +134,26 @@ describe('what is found', () => {
     const cosigned = copyOf();
     edit(join(cosigned, 'witnesses.jsonl'), (lines) => lines.map((line) => line.replace('antiphon/', 'antiphom/')));
     expect((await audit(cosigned)).code).toBe(21);
+  });
+
+  it('and what is no fault is none: a copy whose last line was cut while it was written, logs of data sets called ledger, heads, witnesses and evidence, a log that is given twice', async () => {
+    const folder = copyOf();
+    const site = (name: string, file: string): string => join(folder, 'sites', name, file);
+    const copied = readFileSync(site('left-2', 'ledger.jsonl'), 'utf8');
+    writeFileSync(site('left-2', 'ledger.jsonl'), copied.slice(0, -40));
+    const vault = temporaryFolder();
+    for (const [i, dataset] of ['ledger', 'north-ledger', 'heads', 'witnesses', 'evidence'].entries()) {
+      cpSync(site(['left-1', 'left-2', 'right-1'][i % 3] ?? '', 'spend.jsonl'), join(vault, `${dataset}.jsonl`));
+    }
+    cpSync(site('left-1', 'ledger.jsonl'), join(vault, 'kept.jsonl'));
+    const { code, report } = await audit(folder, '--site-logs', vault);
+    expect(report.problem).toBeNull();
+    expect(code).toBe(0);
+    expect(report.copies.map(({ lines }) => lines - report.lines).sort()).toEqual([-1, 0, 0, 0]);
+    expect(report.spendLogs).toHaveLength(8);
+    // A whole line less is the end of a shorter copy; a whole line more, or another one, is a fork as before.
+    writeFileSync(site('left-2', 'ledger.jsonl'), `${copied}${copied.slice(-40)}`);
+    expect((await audit(folder)).code).toBe(22);
   });
 
   it('a receipt that the coordinator made up deep in a long ledger, whose signatures are verified on several threads', async () => {

@@ -19,6 +19,8 @@ export class LedgerBuilder {
   readonly sites = new Map<string, Identity>();
   readonly lines: string[] = [];
   state: LedgerState = emptyLedger();
+  /** As a reader of a long ledger, who recomputes PLD at some reserves only. */
+  recomputePld: (round: number) => boolean = () => true;
 
   plan(budget = '3', overrides: Partial<PlanEntry> = {}): PlanEntry {
     return {
@@ -47,7 +49,7 @@ export class LedgerBuilder {
   write(body: EntryBody): { text: string; next: LedgerState | LedgerProblem } {
     const text = formatLine({ index: this.state.length, time: '2026-01-02T03:04:05.678Z', body });
     const line = readLine(text);
-    return { text, next: isLedgerProblem(line) ? line : foldLine({ state: this.state, line, leaf: leafHash(primitives, utf8(text)), primitives }) };
+    return { text, next: isLedgerProblem(line) ? line : foldLine({ state: this.state, line, leaf: leafHash(primitives, utf8(text)), primitives, recomputePld: this.recomputePld }) };
   }
 
   /** The head over everything so far, by whomever. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { generateIdentity } from '../../shared/crypto/keys.ts';
+import { generateIdentity, generateRoundKeys } from '../../shared/crypto/keys.ts';
 import type { LedgerMechanism, ReceiptEntry, Refusal } from '../../shared/ledger/entry.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { PLAIN_CHUNK_BYTES } from '../../shared/protocol/transfer.ts';
 import { exchangeScene, verdict, WEIGHTS } from '../support/exchange-scene.ts';
 import { MECHANISM } from '../support/ledger-builder.ts';
 import { turn } from '../support/site-bench.ts';
@@ -79,6 +80,59 @@ describe('a round of three sites', () => {
     expect(fed).toEqual(['a', 'b', 'a']);
     expect(members[0].count('offer')).toBe(2);
     expect(hub.messages('z')).toEqual([]);
+  });
+});
+
+describe('an offer', () => {
+  const weights = Float32Array.from({ length: (6 * PLAIN_CHUNK_BYTES) / 4 }, (_, i) => (i % 7) / 1e4);
+  const key = (): Uint8Array => new Uint8Array(generateRoundKeys(primitives).publicKey);
+  const accepted = (roundKey: Uint8Array) => ({ type: 'accept', round: 7, roundKey: new Uint8Array(roundKey) }) as const;
+
+  it('that is accepted over and over is sealed and sent once, as far as the window goes', () => {
+    const { hub, reported } = exchangeScene({ weights });
+    const mine = key();
+    for (let i = 0; i < 300; i += 1) hub.say('a', accepted(mine));
+    expect(hub.chunks('a').map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    hub.say('a', { type: 'ack', round: 7, nextChunk: 2 });
+    hub.say('a', accepted(mine));
+    expect(hub.chunks('a').map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(reported).toEqual([]);
+  });
+
+  it('is accepted under one key: under another the model is not sealed again', () => {
+    const { hub, members } = exchangeScene({ weights });
+    for (let i = 0; i < 30; i += 1) hub.say('a', accepted(key()));
+    expect(hub.chunks('a')).toHaveLength(4);
+    expect(members[0].failures()).toEqual(Array.from({ length: 29 }, () => 'out-of-order'));
+  });
+
+  it('made again after a reconnection is accepted under the same key with the same bytes, or under a new one', () => {
+    const { hub } = exchangeScene({ weights });
+    const again = (): void => {
+      hub.leave('a');
+      hub.arrive('a');
+    };
+    const mine = key();
+    hub.say('a', accepted(mine));
+    again();
+    hub.say('a', accepted(mine));
+    const chunks = hub.chunks('a');
+    expect(chunks.map(({ index }) => index)).toEqual([0, 1, 2, 3, 0, 1, 2, 3]);
+    expect(chunks[5]?.sealed).toBe(chunks[1]?.sealed);
+    again();
+    hub.say('a', accepted(key()));
+    expect(hub.chunks('a')[9]?.index).toBe(1);
+    expect(hub.chunks('a')[9]?.sealed).not.toEqual(chunks[1]?.sealed);
+  });
+
+  it('of a site that has delivered, refused or failed in this round is accepted no more', () => {
+    const { hub, members } = exchangeScene({ quorum: 0.3 });
+    const [a, b] = members;
+    a.deliver(UPDATE);
+    b.refuse();
+    for (const site of ['a', 'b']) hub.say(site, accepted(key()));
+    expect(hub.chunks('a')).toEqual([]);
+    expect(hub.chunks('b')).toEqual([]);
   });
 });
 

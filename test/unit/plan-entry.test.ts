@@ -3,8 +3,13 @@ import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts'
 import { planEntry, plannedDisclosures } from '../../coordinator/plan.ts';
 import { toHex } from '../../shared/bytes.ts';
 import { generateIdentity } from '../../shared/crypto/keys.ts';
+import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import { planSchema } from '../../shared/ledger/entry.ts';
+import { formatLine, readLine } from '../../shared/ledger/line.ts';
+import { isLedgerProblem } from '../../shared/ledger/problem.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
+import { decodeCoordinatorMessage, encodeMessage } from '../../shared/protocol/codec.ts';
+import { isFailure } from '../../shared/protocol/failure.ts';
 import { calibrateNoiseMultiplier } from '../../shared/privacy/calibrate.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
 import { ledgerStudy } from '../support/ledger-study.ts';
@@ -76,4 +81,26 @@ it('a calibrated noise multiplier prints in five digits, meets its target, and i
     expect(found / least).toBeLessThan(1.00012);
     expect(Number(found.toPrecision(5)), `${found}`).toBe(found);
   }
+});
+
+describe('a study of many sites', () => {
+  const named = (sites: number, name: (i: number) => string): string => `sites: [${Array.from({ length: sites }, (_, i) => `{ name: ${name(i)}, modality: ${i % 2 === 0 ? 'image' : 'table'}, patients: 90 }`).join(', ')}]`;
+  const SITES = 'sites: [{ name: a, modality: image, patients: 90 }, { name: b, modality: image, patients: 80 }, { name: c, modality: table, patients: 70 }]';
+  const long = (i: number): string => `${'n'.repeat(58)}-${String(i).padStart(5, '0')}`;
+
+  it('has a PLAN that reaches every one of them: 5000 with the longest names', () => {
+    const study = ledgerStudy(SITES, named(5000, long));
+    const plan = planEntry({ study, resolved: resolveStudy(study), studyHash: 'ab'.repeat(32), coordinatorKey: generateIdentity(primitives).publicKey });
+    const text = formatLine({ index: 0, time: '2026-01-02T03:04:05.678Z', body: plan });
+    expect(text.length).toBeGreaterThan(500_000);
+    expect(isLedgerProblem(readLine(text))).toBe(false);
+    expect(isFailure(decodeCoordinatorMessage(encodeMessage({ type: 'ledger', from: 0, lines: [text] })))).toBe(false);
+    expect(isFailure(decodeCoordinatorMessage(encodeMessage({ type: 'enrolled', study: canonicalJson(study) })))).toBe(false);
+  });
+
+  it('is refused, with its size, where it is too large to be sent', () => {
+    const filter = `{ ${Array.from({ length: 12 }, (_, i) => `column-${i}: ${'v'.repeat(60)}`).join(', ')} }`;
+    const large = named(5000, long).replaceAll('patients: 90', `patients: 90, where: ${filter}`);
+    expect(() => ledgerStudy(SITES, large)).toThrow(/larger than 3145728 bytes/);
+  });
 });

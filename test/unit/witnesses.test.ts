@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { createWitnesses, type Witnesses } from '../../coordinator/witnesses.ts';
+import { concatBytes, utf8 } from '../../shared/bytes.ts';
 import type { Identity } from '../../shared/crypto/keys.ts';
 import { cosign, verifiedCosignature, witnessKey } from '../../shared/ledger/cosignature.ts';
 import { readLine } from '../../shared/ledger/line.ts';
@@ -63,4 +64,23 @@ it('what is no cosignature by that site of a head of this ledger is refused by n
   expect(code('a', wordOn(builder, LAST, { signer: builder.sites.get('b')! }))).toBe('bad-signature');
   expect(code('a', wordOn(other, LAST, { signer: builder.sites.get('a')! }))).toBe('bad-signature');
   expect(witnesses.lines()).toEqual([]);
+});
+
+it('a time that no date has is none: a site cannot end every audit by it', () => {
+  const line = readLine(builder.lines[LAST] ?? '');
+  if (isLedgerProblem(line) || line.body.type !== 'head') throw new Error('no head');
+  const { text } = expected(parseNote(line.body.note));
+  const identity = builder.sites.get('a')!;
+  const key = witnessKey({ primitives, study: STUDY, site: 'a', publicKey: identity.publicKey });
+  /** As the standard has it, of any time. */
+  const at = (time: number): { size: number; cosignature: string } => {
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt(time), false);
+    return { size: LAST, cosignature: formatSignature({ name: key.name, keyId: key.id, signature: concatBytes(bytes, primitives.sign(utf8(`cosignature/v1\ntime ${time}\n${text}`), identity.secretKey)) }) };
+  };
+  const witnesses = witnessesOf(builder);
+  for (const time of [0, 8.64e12 + 1, 9e15]) expect(witnesses.receive('a', at(time))?.code).toBe('bad-signature');
+  expect(() => cosign({ primitives, identity, key, text, time: 8.64e12 + 1 })).toThrow(/whole seconds/);
+  expect(witnesses.receive('a', at(8.64e12))).toBeUndefined();
+  expect(new Date(8.64e15).toISOString()).toBe('+275760-09-13T00:00:00.000Z');
 });
