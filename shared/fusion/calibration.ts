@@ -25,7 +25,7 @@ export interface ScoredRecords {
 }
 
 /** ln T is taken to be within this of 0, as a normal prior: some hundred records do not decide alone. */
-const PRIOR_SPREAD = 0.5;
+const PRIOR_SPREAD = 0.25;
 const LOG_T = { least: -3, most: 3 } as const;
 const DISCOUNTS = [0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
 const TYPICAL_TO = 2;
