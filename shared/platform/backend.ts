@@ -5,7 +5,7 @@ import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
 import { openPatchKernels } from './wasm/patch-kernels.ts';
-import { openWebGpu } from './webgpu.ts';
+import { mayHaveGpu, openWebGpu } from './webgpu.ts';
 
 export const BACKEND_CHOICES = ['auto', 'tensorflow-gpu', 'webgpu', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
@@ -98,6 +98,7 @@ async function open(name: BackendName, { folder, load }: PackageLoader, choice: 
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
     if (name === 'webgpu') {
+      if (choice === 'auto' && !mayHaveGpu()) return failed('is installed, but this machine shows no GPU (no render device in /dev)');
       const opened = await openWebGpu({ dawn: () => load(DAWN), backend: () => load(packageName) }, choice === 'auto' ? 'refused' : 'allowed');
       if (opened.type !== 'ready') return failed(opened.reason);
       return opened.software
