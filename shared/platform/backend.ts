@@ -6,7 +6,7 @@ import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
 import { AUTO_ORDER, BACKEND_PACKAGES, DAWN, isInstalled, packageFolder, RUNS_IN_THREAD, type BackendChoice, type BackendName } from './backend-choice.ts';
 import { openPatchKernels } from './wasm/patch-kernels.ts';
-import { openWebGpu } from './webgpu.ts';
+import { mayHaveGpu, openWebGpu } from './webgpu.ts';
 
 export interface BackendReport {
   readonly name: BackendName;
@@ -65,6 +65,7 @@ async function open(name: BackendName, { folder, load }: PackageLoader, choice: 
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
     if (name === 'webgpu') {
+      if (choice === 'auto' && !mayHaveGpu()) return failed('is installed, but this machine shows no GPU (no render device in /dev)');
       const opened = await openWebGpu({ dawn: () => load(DAWN), backend: () => load(packageName) }, choice === 'auto' ? 'refused' : 'allowed');
       if (opened.type !== 'ready') return failed(opened.reason);
       return opened.software

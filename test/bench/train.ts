@@ -135,7 +135,7 @@ for (const backend of wanted) {
     console.error(`${backend} left out: ${error instanceof Error ? error.message : String(error)}`);
     continue;
   }
-  const size = backend === 'cpu' ? { batches: [[32, 32]], rounds: 5 } : { batches: [[256, 64], [256, 256]], rounds: 15 };
+  const size = backend === 'cpu' ? { batches: [[32, 32]], rounds: 5 } : { batches: [[256, 64], [256, 256]], rounds: 40 };
   for (const [model, network] of Object.entries(MODELS)) {
     const started = performance.now();
     await proveBackend([network]);

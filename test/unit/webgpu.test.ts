@@ -1,13 +1,19 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { clippedGradientSum } from '../../shared/model/gradients.ts';
 import { createNetwork, type NetworkSpec } from '../../shared/model/network.ts';
 import { proveBackend } from '../../shared/model/self-check.ts';
 import { tf } from '../../shared/model/tf.ts';
 import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
 import { openBackend, type BackendReport, type PackageLoader } from '../../shared/platform/backend.ts';
+import { mayHaveGpu, openWebGpu } from '../../shared/platform/webgpu.ts';
 
 const require = createRequire(import.meta.url);
+/** Optional: not known to the compiler. */
+const [DAWN, TFJS_WEBGPU]: readonly [string, string] = ['webgpu', '@tensorflow/tfjs-backend-webgpu'];
 const mlp: NetworkSpec = { shape: [11], encoder: { type: 'mlp', hidden: [9], activation: 'tanh', normalise: 'layer' }, features: 6, classes: 3 };
 const cnn: NetworkSpec = { shape: [9, 7, 2], encoder: { type: 'cnn', filters: [4, 6], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 5, classes: 3 };
 const signal: NetworkSpec = { shape: [23, 2], encoder: { type: 'cnn1d', filters: [4, 6], kernel: 5, stride: 3, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 };
@@ -93,12 +99,30 @@ suite(() => {
     const auto = await openBackend('auto');
     if (report.gpu === undefined) {
       expect(auto.name).not.toBe('webgpu');
-      expect(auto.why).toMatch(/tfjs-backend-webgpu finds no GPU, only a software adapter \(/);
+      expect(auto.why).toMatch(/tfjs-backend-webgpu (is installed, but this machine shows no GPU|finds no GPU, only a software adapter \()/);
+      const refused = await openWebGpu({ dawn: () => import(DAWN), backend: () => Promise.resolve(require(TFJS_WEBGPU) as unknown) }, 'refused');
+      expect(refused).toMatchObject({ type: 'software', reason: expect.stringMatching(/finds no GPU, only a software adapter \(.+\)/) });
     } else expect(['webgpu', 'tensorflow-gpu']).toContain(auto.name);
   });
 });
 
 describe('webgpu that cannot be had', () => {
+  it('is not even loaded where the system shows no device that may be a GPU', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'antiphon-dev-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    expect(mayHaveGpu('darwin', folder)).toBe(true);
+    expect(mayHaveGpu('linux', folder)).toBe(false);
+    mkdirSync(join(folder, 'dri'));
+    writeFileSync(join(folder, 'dri', 'card0'), ''); // a screen without a GPU
+    writeFileSync(join(folder, 'nvidiactl'), '');
+    expect(mayHaveGpu('linux', folder)).toBe(false);
+    writeFileSync(join(folder, 'nvidia3'), '');
+    expect(mayHaveGpu('linux', folder)).toBe(true);
+    rmSync(join(folder, 'nvidia3'));
+    writeFileSync(join(folder, 'dri', 'renderD128'), '');
+    expect(mayHaveGpu('linux', folder)).toBe(true);
+  });
+
   const folderOf = (installed: readonly string[]): PackageLoader['folder'] => (name) => (installed.includes(name) ? '/nowhere' : undefined);
 
   it.each([[[]], [['webgpu']], [['@tensorflow/tfjs-backend-webgpu']]])('only %j installed: the command that installs both packages', async (installed) => {
