@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 
@@ -35,8 +36,15 @@ export function isInstalled(name: BackendName, folder: (packageName: string) => 
   return (name === 'webgpu' ? [BACKEND_PACKAGES.webgpu, DAWN] : [BACKEND_PACKAGES[name]]).every((packageName) => folder(packageName) !== undefined);
 }
 
+/** Whether the system shows a device that may be a GPU: without one Dawn, a hundred megabytes that greet on standard error, need not be loaded to learn it. */
+export function mayHaveGpu(platform: NodeJS.Platform = process.platform, devices: string = '/dev'): boolean {
+  if (platform !== 'linux') return true;
+  const names = (folder: string): readonly string[] => (existsSync(folder) ? readdirSync(folder) : []);
+  return names(`${devices}/dri`).some((name) => name.startsWith('renderD')) || names(devices).some((name) => /^(nvidia\d+|dxg|mali\d*|kgsl.*)$/.test(name));
+}
+
 /** Might this choice load a native addon (found without loading it)? Those need a process of their own. */
 export function needsProcess(choice: BackendChoice): boolean {
   if (choice !== 'auto') return !RUNS_IN_THREAD.includes(choice);
-  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && isInstalled(name));
+  return AUTO_ORDER.some((name) => !RUNS_IN_THREAD.includes(name) && isInstalled(name) && (name !== 'webgpu' || mayHaveGpu()));
 }

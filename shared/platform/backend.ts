@@ -4,9 +4,9 @@ import { join, sep } from 'node:path';
 import util from 'node:util';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
-import { AUTO_ORDER, BACKEND_PACKAGES, DAWN, isInstalled, packageFolder, RUNS_IN_THREAD, type BackendChoice, type BackendName } from './backend-choice.ts';
+import { AUTO_ORDER, BACKEND_PACKAGES, DAWN, isInstalled, mayHaveGpu, packageFolder, RUNS_IN_THREAD, type BackendChoice, type BackendName } from './backend-choice.ts';
 import { openPatchKernels } from './wasm/patch-kernels.ts';
-import { mayHaveGpu, openWebGpu } from './webgpu.ts';
+import { openWebGpu } from './webgpu.ts';
 
 export interface BackendReport {
   readonly name: BackendName;

@@ -1,4 +1,3 @@
-import { existsSync, readdirSync } from 'node:fs';
 import { AntiphonError } from '../errors.ts';
 import { tf } from '../model/tf.ts';
 
@@ -74,13 +73,6 @@ export async function openWebGpu({ dawn, backend }: WebGpuPackages, software: 'a
   if (!(await tf.setBackend('webgpu'))) return { type: 'failed', reason: `does not start on ${name}` };
   await tf.ready();
   return { type: 'ready', adapter: name, software: isSoftware };
-}
-
-/** Whether the system shows a device that may be a GPU: without one Dawn, a hundred megabytes that greet on standard error, need not be loaded to learn it. */
-export function mayHaveGpu(platform: NodeJS.Platform = process.platform, devices: string = '/dev'): boolean {
-  if (platform !== 'linux') return true;
-  const names = (folder: string): readonly string[] => (existsSync(folder) ? readdirSync(folder) : []);
-  return names(`${devices}/dri`).some((name) => name.startsWith('renderD')) || names(devices).some((name) => /^(nvidia\d+|dxg|mali\d*|kgsl.*)$/.test(name));
 }
 
 /** TFJS asks for navigator.gpu, which Node 20 has not and Node 21 and newer make read-only. */

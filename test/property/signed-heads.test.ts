@@ -156,7 +156,7 @@ describe('a cosignature', () => {
   it('says its time, and is found to be of another time, text or key', () => {
     const { text } = expected(open(signed)).note;
     fc.assert(
-      fc.property(fc.maxSafeNat().filter((time) => time > 0), (time) => {
+      fc.property(fc.nat({ max: 8.64e12 }).filter((time) => time > 0), (time) => {
         const note = { text, signatures: [cosigned(time)] };
         expect(verifiedCosignature(primitives, note, witness)).toBe(time);
         expect(codeOf(verifiedCosignature(primitives, { ...note, text: text.replace('217', '216') }, witness))).toBe('bad-signature');
@@ -167,7 +167,7 @@ describe('a cosignature', () => {
     );
   });
 
-  it('of another form is refused, even where it is signed: no time, a time beyond 2^53, other lengths', () => {
+  it('of another form is refused, even where it is signed: no time, a time beyond what a date can say, other lengths', () => {
     const { text } = expected(open(signed)).note;
     const forged = (time: bigint): Uint8Array => {
       const timestamp = new Uint8Array(8);

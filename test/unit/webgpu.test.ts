@@ -9,7 +9,8 @@ import { proveBackend } from '../../shared/model/self-check.ts';
 import { tf } from '../../shared/model/tf.ts';
 import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
 import { openBackend, type BackendReport, type PackageLoader } from '../../shared/platform/backend.ts';
-import { mayHaveGpu, openWebGpu } from '../../shared/platform/webgpu.ts';
+import { mayHaveGpu } from '../../shared/platform/backend-choice.ts';
+import { openWebGpu } from '../../shared/platform/webgpu.ts';
 
 const require = createRequire(import.meta.url);
 /** Optional: not known to the compiler. */
