@@ -82,7 +82,7 @@ describe('results.csv', () => {
     expect(first?.['settings']).toBe('head.features=7 modalities.image.encoder.hidden=[5,4]');
     expect([first?.['epsilon'], first?.['epsilon_spent'], first?.['membership_auc']]).toEqual(['none', '', '']);
     const [product]: Record<string, string>[] = parse(resultsCsv(read(grid).filter(({ reading: { rule } }) => rule === 'product')), { columns: true });
-    expect([first?.['alpha'], first?.['pool'], product?.['alpha'], product?.['pool']]).toEqual(['0.5', 'log', '', '']);
+    expect([first?.['alpha'], first?.['pool'], product?.['alpha'], product?.['pool']]).toEqual(['', 'robust', '', '']);
     const { test, alone } = results[0]!;
     expect(Number(first?.['recall_weighted'])).toBe(test.accuracy);
     expect(Number(first?.['f1_macro'])).toBe(test.macro.f1);
