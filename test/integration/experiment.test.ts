@@ -55,7 +55,7 @@ it('killed after its first cell, an experiment runs the missing one only; later 
   expect(Number(rows[1]!['epsilon_spent'])).toBeLessThanOrEqual(3);
   expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('antiphon schedule.rounds=2 hybrid');
 
-  grid(`${rounds}, fusion.alpha: [0.2, 0.9] }`, 'rules: [hybrid, product]');
+  grid(`${rounds}, fusion.pool: [log], fusion.alpha: [0.2, 0.9] }`, 'rules: [hybrid, product]');
   const third = await begin().finished;
   expect(third.stdout).toContain('2 cells, 2 done before');
   expect(third.stdout).not.toMatch(/^\d\/2 /m);
