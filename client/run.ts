@@ -16,6 +16,7 @@ import type { Connection, ConnectionEvent } from './connection.ts';
 import { decideOffer, publicReason, unbelievable } from './decide.ts';
 import { checkPlan } from './guard.ts';
 import { cosignLastHead, isBelievable, type LedgerCopy } from './ledger-copy.ts';
+import { createRetryNotes } from './retry-notes.ts';
 import type { StagedUpdate } from './staging.ts';
 import type { Vault } from './vault.ts';
 
@@ -46,9 +47,6 @@ export interface SiteContext {
   /** Hex. */
   readonly coordinatorKey: string;
 }
-
-/** Between two notes that the coordinator cannot be reached. */
-const RETRY_NOTE_MS = 30_000;
 
 /** One offered round on its way through the site. */
 /** A model that is meant to compute has smaller ones: with larger ones whoever chose them looks for the records that overflow. */
@@ -92,7 +90,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   if (keptProblem !== undefined) throw unbelievable(keptProblem.message);
   let staged = await ports.stage.load();
   let outbox: Outbox | undefined;
-  let unreached: { readonly attempts: number; readonly toldAt: number } | undefined;
+  const retries = createRetryNotes(ports.now);
 
   // 1. Connect; after every (re)connection say how far this site's ledger goes. The coordinator offers what is open.
   let queue: Promise<void> = Promise.resolve();
@@ -104,14 +102,16 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
     switch (event.type) {
       case 'open':
         outbox = undefined;
-        unreached = undefined;
+        retries.open();
         if (work?.stage === 'receiving') work = undefined;
         connection.send({ type: 'ready', site: context.site, ledgerLength: ports.ledger.state().length });
         ports.emit({ type: 'connected', detail: 'connected to the coordinator' });
         return;
-      case 'closed':
-        tellClosed(event);
+      case 'closed': {
+        const detail = retries.closed(event);
+        if (detail !== undefined) ports.emit({ type: 'disconnected', detail });
         return;
+      }
       case 'refused':
         throw failureToError(event.problem);
       case 'message':
@@ -120,15 +120,6 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
         takeChunk(event.chunk);
         return;
     }
-  };
-
-  /** The first failure, and then one in so many seconds: a coordinator may be away for a night. */
-  const tellClosed = ({ reason, retryWithinMs }: Extract<ConnectionEvent, { type: 'closed' }>): void => {
-    const now = ports.now();
-    const attempts = (unreached?.attempts ?? 0) + 1;
-    const due = unreached === undefined || now - unreached.toldAt >= RETRY_NOTE_MS;
-    unreached = { attempts, toldAt: due ? now : (unreached?.toldAt ?? now) };
-    if (due) ports.emit({ type: 'disconnected', detail: `${attempts === 1 ? '' : `${attempts} times without a session: `}${reason}; trying again within ${(retryWithinMs / 1000).toFixed(1)} s` });
   };
 
   const receive = async (message: CoordinatorMessage): Promise<void> => {

@@ -7,8 +7,6 @@ import { count, filter, identifier, positive, rate } from './schema-parts.ts';
  * valid one is; `parse.ts` turns YAML text into it, `resolve.ts` into the numbers of the PLAN entry.
  */
 
-export const MOST_SITES = 5000;
-
 /**
  * A part of the patients: those whose hash falls into [from, to) of [0, 1). Two shares that do not overlap hold
  * different patients, provably, whatever the data are.
@@ -163,6 +161,8 @@ const headInitial = z.discriminatedUnion('type', [
   /** A head of orthogonal columns of L2 norm `length` (rows, where there are more classes than features) behind encoders whose last layer is zero. */
   z.strictObject({ type: z.literal('orthogonal'), length: positive.default(3) }),
 ]);
+
+export const MOST_SITES = 5000;
 
 export const studySchema = z.strictObject({
   antiphon: z.literal(1),
