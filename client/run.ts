@@ -48,10 +48,10 @@ export interface SiteContext {
   readonly coordinatorKey: string;
 }
 
-/** One offered round on its way through the site. */
 /** A model that is meant to compute has smaller ones: with larger ones whoever chose them looks for the records that overflow. */
 const LARGEST_WEIGHT = 1e6;
 
+/** One offered round on its way through the site. */
 interface Work {
   readonly reserve: ReserveEntry;
   readonly reserveHash: string;

@@ -95,10 +95,7 @@ const headSchema = z.looseObject({ note: z.string() });
 
 async function readHeads(folder: string): Promise<readonly z.output<typeof headSchema>[]> {
   const path = files(folder).heads;
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw new AntiphonError('storage-failed', `cannot read ${path}: without it this witness does not know what it has seen`, { cause: error });
-  });
+  const text = (await readKept(path)) ?? '';
   return text.split('\n').filter((line) => line !== '').map((line, i) => {
     const parsed = headSchema.safeParse(parseJson(line));
     if (parsed.success && checkpointOf(parsed.data.note) !== undefined) return parsed.data;
@@ -121,9 +118,17 @@ function sizeOf(note: string): number | undefined {
   return checkpointOf(note)?.size;
 }
 
+/** Undefined where there is none yet; what cannot be read is not begun anew: a witness that forgets may be told anything. */
+async function readKept(path: string): Promise<string | undefined> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw new AntiphonError('storage-failed', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}; without it this witness does not know what it has seen, or as whom`, { cause: error });
+  });
+}
+
 async function readSettings(folder: string): Promise<Settings | undefined> {
   const path = files(folder).settings;
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = await readKept(path);
   if (text === undefined) return undefined;
   const parsed = settingsSchema.safeParse(parseJson(text));
   if (!parsed.success) throw new AntiphonError('storage-failed', `${path} is damaged; restore it from a copy`);
@@ -132,7 +137,7 @@ async function readSettings(folder: string): Promise<Settings | undefined> {
 
 async function witnessIdentity(folder: string): Promise<Identity> {
   const path = files(folder).key;
-  const text = await readFile(path, 'utf8').catch(() => undefined);
+  const text = await readKept(path);
   if (text === undefined) {
     const identity = generateIdentity(primitives);
     await writeFileAtomic(path, `${toHex(identity.secretKey)}\n`, 0o600);

@@ -1,17 +1,12 @@
 /// <reference lib="dom" />
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
-import { describe, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { describeInBrowser, launchBrowser } from '../support/browser-page.ts';
 import { run, temporaryFolder } from '../support/processes.ts';
 import { writeTinyStudy } from '../support/tiny-study.ts';
 
-const executablePath = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium';
-const launch = { executablePath, args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'] };
-const title = 'the report in a real browser';
-const suite = existsSync(executablePath) ? (body: () => void) => describe(title, body) : (body: () => void) => describe.skip(`${title} (skipped: no Chromium at ${executablePath}; install it or set CHROMIUM_PATH)`, body);
-
-suite(() => {
+describeInBrowser('the report in a real browser', () => {
   it('draws its charts, asks the network for nothing, logs no error, and fits wide and narrow windows, light and dark', async () => {
     const folder = temporaryFolder();
     const { study, data } = writeTinyStudy(folder, { rounds: 6 });
@@ -19,7 +14,7 @@ suite(() => {
     writeFileSync(study, readFileSync(study, 'utf8').replace('classes: ["no", "yes"]', 'description: "</script><script>alert(1)</script>"\nclasses: ["no", "yes"]'));
     const out = join(folder, 'run');
     expect((await run('simulate', '--study', study, '--data', data, '--out', out)).stderr).toBe('');
-    const browser = await chromium.launch(launch);
+    const browser = await launchBrowser();
     try {
       for (const colorScheme of ['light', 'dark'] as const) {
         for (const width of [1280, 420]) {

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { run, start, temporaryFolder, type Running } from '../support/processes.ts';
@@ -88,5 +88,12 @@ it('what is no coordinator, is not there, or has another key than was said is to
   const damaged = await run('witness', url, '--home', home);
   expect(damaged.code).toBe(13);
   expect(damaged.stderr).toContain('what was seen must not be forgotten');
+  // What is there and cannot be read is not begun anew.
+  rmSync(join(home, 'heads.jsonl'));
+  rmSync(join(home, 'witness.json'));
+  mkdirSync(join(home, 'witness.json'));
+  const unreadable = await run('witness', url, '--home', home);
+  expect(unreadable.code).toBe(13);
+  expect(unreadable.stderr).toContain('does not know what it has seen');
   expect((await run('audit', url, '--site-logs', path('nowhere'))).code).toBe(23);
 });

@@ -12,9 +12,14 @@ export function describeInBrowser(title: string, suite: () => void): void {
   else describe.skip(`${title} (skipped: no Chromium at ${executablePath}; install it or set CHROMIUM_PATH)`, suite);
 }
 
+/** Chromium without its calls to the network. */
+export function launchBrowser(): ReturnType<typeof chromium.launch> {
+  return chromium.launch(launch);
+}
+
 /** Opens the file wide and light, and narrow and dark: it draws so many charts, asks the network for nothing, logs no error, and fits. `check` gets the text that is seen. */
 export async function expectSoundPage(path: string, { lastChart, charts, check }: { readonly lastChart: string; readonly charts: number; readonly check: (text: string) => void }): Promise<void> {
-  const browser = await chromium.launch(launch);
+  const browser = await launchBrowser();
   try {
     for (const [colorScheme, width] of [['light', 1280], ['dark', 420]] as const) {
       const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });

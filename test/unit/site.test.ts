@@ -5,8 +5,8 @@ import { verifyReceipt, verifyRefusal } from '../../shared/ledger/statements.ts'
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import type { CoordinatorMessage } from '../../shared/protocol/messages.ts';
 import { begunLedger } from '../support/ledger-study.ts';
-import { MECHANISM } from '../support/ledger-builder.ts';
-import { freshDisk, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
+import { MECHANISM, STUDY } from '../support/ledger-builder.ts';
+import { freshDisk, NOW, startBench, type SiteBench, type SiteDisk } from '../support/site-bench.ts';
 import { createLead, type Lead } from '../support/site-lead.ts';
 import { dispatch, double, fetchUpdate, last, scene, WEIGHTS } from '../support/site-scene.ts';
 
@@ -111,6 +111,37 @@ describe('a round at a site', () => {
     await site.settled();
     expect(types(disk)).toEqual(['spend']);
     expect(site.calls).not.toContain('send refuse');
+    expect(site.calls).not.toContain('train');
+  });
+
+  it('shares a spend log with other sites and studies: their entries neither bar nor spend its round, and a spend of yesterday is not one of today', async () => {
+    const disk: SiteDisk = { ...freshDisk(), limits: { maxRoundsPerDay: 1 } };
+    const lead = createLead();
+    lead.reserve(WEIGHTS);
+    const reserve = lead.builder.state.open?.hash ?? '';
+    const where = { study: STUDY, round: 1, reserve, time: new Date(NOW - 25 * 3_600_000).toISOString() };
+    disk.log.push(
+      { type: 'spend', ...where, site: 'b', modality: 'image', mechanism: MECHANISM, delta: '0.00001' },
+      { type: 'release', ...where, site: 'b', update: 'ef'.repeat(32) },
+      { type: 'refusal', ...where, site: 'c' },
+      { type: 'spend', ...where, study: '12'.repeat(32), site: 'a', reserve: 'ab'.repeat(32), modality: 'image', mechanism: MECHANISM, delta: '0.00001' },
+    );
+    const site = await startBench({ ...lead, disk, train: double });
+    site.deliver({ type: 'open' });
+    await dispatch({ lead, disk, site });
+    await site.until('send update');
+    expect(disk.log.slice(4)).toMatchObject([{ type: 'spend', site: 'a', reserve }, { type: 'release', site: 'a', reserve }]);
+  });
+
+  it.each([2e6, -2e6, NaN, Infinity])('with a weight of %d stops the site before any record is touched, though the ledger reserved it', async (weight) => {
+    const weights = WEIGHTS.map((value, i) => (i === 5 ? weight : value));
+    const lead = createLead();
+    lead.reserve(weights);
+    const disk = freshDisk();
+    const site = await startBench({ ...lead, disk, train: double });
+    site.deliver({ type: 'open' });
+    await dispatch({ lead, disk, site }, weights);
+    expect(await site.end).toBe('protocol-violation');
     expect(site.calls).not.toContain('train');
   });
 
