@@ -3,6 +3,7 @@ import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
 import { EXIT_CODES } from '../../shared/errors.ts';
 import type { AuditedModality } from './empirical.ts';
+import { UNCHARGED } from './uncharged.ts';
 
 export interface EmpiricalReport {
   readonly study: string;
@@ -20,6 +21,7 @@ export function empiricalJson({ study, rows }: EmpiricalReport): Record<string, 
     study,
     refuted: rows.some(({ refuted }) => refuted),
     modalities: rows.map(({ guesses, claim, ...row }) => ({ ...row, claim: Number.isFinite(claim) ? claim : null, guesses: guesses.included + guesses.excluded })),
+    notice: UNCHARGED,
   };
 }
 
@@ -48,5 +50,6 @@ export function formatEmpirical({ study, rows }: EmpiricalReport, { color }: { r
       ? `No claim is refuted. That proves none of them: each lower bound holds with ${percent} % confidence by itself, and says what this attack, on this run, could make sure of; the true epsilon lies between it and the accountant's.`
       : paint.red(`REFUTED: ${refuted.join(', ')}. If the claim held, so many guesses would be right in at most ${Number((100 - percent).toFixed(4))} % of runs: a fault in the mechanism, its noise or its accounting. Run it again; if it stays, stop the study.`),
     ...rows.filter(({ claim, highestBound }) => Number.isFinite(claim) && highestBound <= claim).map(({ modality, claim }) => `Not even all guesses right could have refuted ${modality}'s ${claim.toFixed(3)}: take more --canaries.`),
+    UNCHARGED,
   ].join('\n');
 }

@@ -3,13 +3,14 @@ import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
 import type { OperatingPoint } from '../../shared/privacy/membership.ts';
 import type { MembershipReport, MembershipRow } from './membership.ts';
+import { UNCHARGED } from './uncharged.ts';
 
 const ATTACK_NAMES = { loss: 'loss', rmia: 'RMIA', lira: 'LiRA' } as const;
 
 /** An infinite epsilon (no privacy) becomes null. */
 export function membershipJson(report: MembershipReport): Record<string, unknown> {
   const { rows, epsilon, ...rest } = report;
-  return { audit: 'membership', ...rest, epsilon: Number.isFinite(epsilon) ? epsilon : null, rows };
+  return { audit: 'membership', ...rest, epsilon: Number.isFinite(epsilon) ? epsilon : null, rows, notice: UNCHARGED };
 }
 
 export function formatMembership(report: MembershipReport, { color }: { readonly color: boolean }): string {
@@ -28,6 +29,7 @@ export function formatMembership(report: MembershipReport, { color }: { readonly
       ? `The ledger's epsilon ${epsilon.toFixed(3)} (delta ${delta}) allows no attack to find more than ${limit(0.01, { epsilon, delta })} at 1 % false, whoever the patient is.`
       : 'The study ran without privacy: nothing bounds what an attack may find.',
     'A report, not a proof: a stronger attack may find more, and a difference between training and test patients may look like membership.',
+    UNCHARGED,
   ].join('\n');
 }
 

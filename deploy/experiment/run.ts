@@ -4,6 +4,7 @@ import { AntiphonError } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
 import { makeFolder } from '../../shared/platform/folder.ts';
+import { UNCHARGED } from '../audit/uncharged.ts';
 import type { DisplayInput } from '../display.ts';
 import { cellHash, identityOf } from './cell-store.ts';
 import { resultsCsv } from './csv.ts';
@@ -46,7 +47,7 @@ export async function runExperiment(run: ExperimentRun): Promise<void> {
   const write = (text: string): void => void display.stream.write(text);
   // 1. Every combination, and every fault of it, before anything is run.
   const { readings, cellJobs, skipped } = await expand(run);
-  const remarks = skipped.map((why) => `skipped ${why}`);
+  const remarks = [...skipped.map((why) => `skipped ${why}`), ...(experiment.membership ? [`membership: ${UNCHARGED}`] : [])];
   for (const remark of remarks) write(`${remark}\n`);
   if (cellJobs.length === 0) throw new AntiphonError('data-invalid', `no study of experiment "${experiment.name}" has its records here: give the folder above them with --data DIR`);
   // 2. What has a result already.

@@ -182,6 +182,7 @@ describe('what training gives away', () => {
     const report = JSON.parse(stdout) as { refuted: boolean; modalities: { modality: string; claim: number; lowerBound: number; canaries: number }[] };
     expect(code).toBe(0);
     expect(report.refuted).toBe(false);
+    expect(stdout).toContain('is a release that no ledger counts');
     expect(report.modalities.map(({ modality }) => modality)).toEqual(['left', 'right']);
     for (const { claim, lowerBound, canaries } of report.modalities) {
       expect(canaries).toBe(120);
@@ -195,6 +196,7 @@ describe('what training gives away', () => {
     expect(code).toBe(0);
     const report = JSON.parse(stdout) as { round: number; rows: { on: string; attack: string; auc: number; members: number }[] };
     expect(report.round).toBe(4);
+    expect(stdout).toContain('is a release that no ledger counts');
     expect(report.rows.map(({ on, attack }) => `${on} ${attack}`)).toEqual(['left', 'right', 'fused'].flatMap((on) => ['loss', 'rmia', 'lira'].map((attack) => `${on} ${attack}`)));
     for (const { auc, members } of report.rows) {
       expect(members).toBe(240);

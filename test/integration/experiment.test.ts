@@ -81,6 +81,7 @@ it('a failed cell is told and the others go on, two at a time; trained models ar
   expect(others).toEqual([]);
   expect(Number(row!['membership_auc'])).toBeGreaterThanOrEqual(0.5);
   expect(result.stdout).toContain('TPR@0.1%');
+  for (const text of [result.stdout, readFileSync(join(out, 'report.html'), 'utf8')]) expect(text).toContain('is a release that no ledger counts');
 
   const again = await run(...words, '--only', 'sites.2.patients=250');
   expect(again.code).toBe(0);
