@@ -79,7 +79,9 @@ it('a failed cell is told and the others go on, two at a time; trained models ar
   expect(result.stdout).toMatch(/tiny data=data epsilon=4 seed=1 sites\.2\.patients=20: FAILED: .*at most 20 patients/);
   const [row, ...others] = rowsOf(out);
   expect(others).toEqual([]);
-  expect(Number(row!['membership_auc'])).toBeGreaterThanOrEqual(0.5);
+  // The strongest of three attacks on a private model: near chance, on either side of it.
+  expect(Number(row!['membership_auc'])).toBeGreaterThan(0.3);
+  expect(Number(row!['membership_auc'])).toBeLessThan(0.8);
   expect(result.stdout).toContain('TPR@0.1%');
   for (const text of [result.stdout, readFileSync(join(out, 'report.html'), 'utf8')]) expect(text).toContain('is a release that no ledger counts');
 
