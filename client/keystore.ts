@@ -13,6 +13,8 @@ export interface SiteHome {
   readonly folder: string;
   readonly identity: Identity;
   readonly settings: SiteSettings;
+  /** As the coordinator sent it: canonical JSON. */
+  readonly study: string;
 }
 
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -67,7 +69,7 @@ export async function moveData(folder: string, data: string): Promise<void> {
   await saveSettings(folder, { ...settings, data }, study);
 }
 
-export async function openHome(folder: string): Promise<SiteHome & { readonly study: string }> {
+export async function openHome(folder: string): Promise<SiteHome> {
   const files = siteFiles(folder);
   const text = await readFile(files.settings, 'utf8').catch((error: unknown) => {
     throw new AntiphonError('enrolment-refused', `${folder} is not the folder of an enrolled site (no ${files.settings}); run \`antiphon site enroll <invite> --data DIR --home ${folder}\` first`, { cause: error });

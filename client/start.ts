@@ -7,8 +7,8 @@ import { takeLock, type Unlock } from '../shared/platform/lock.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import { connect } from './connection.ts';
-import { openHome, siteFiles } from './keystore.ts';
-import { endOf, openLedgerCopy } from './ledger-copy.ts';
+import { openHome, siteFiles, type SiteHome } from './keystore.ts';
+import { endOf, openLedgerCopy, type LedgerCopy } from './ledger-copy.ts';
 import { runSite, type SiteEvent } from './run.ts';
 import { clearStaged, loadStaged, stageUpdate } from './staging.ts';
 import { startTrainer, type Trainer } from './trainer.ts';
@@ -27,28 +27,38 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
   const unlocks: Unlock[] = [];
   /** Whatever ends this call ends every connection: an abandoned one would reconnect for ever. */
   const closing = new AbortController();
-  // Asked to stop before it had begun: the event is over, nobody would hear it.
-  if (signal.aborted) throw new AntiphonError('interrupted', 'stopped; start the site again to go on');
-  const stopped = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => {
-      reject(new AntiphonError('interrupted', 'stopped; start the site again to go on'));
-    });
-  });
+  const interrupted = (): AntiphonError => new AntiphonError('interrupted', 'stopped; start the site again to go on');
   try {
-    await Promise.race([stopped, Promise.all(homes.map((folder) => startSite(folder)))]);
+    // Not cut short: what they lock is given back below, whichever of them fails.
+    const opened = await Promise.allSettled(homes.map((folder) => openSite(folder)));
+    const sites = opened.map((site) => {
+      if (site.status === 'rejected') throw site.reason;
+      return site.value;
+    });
+    // Asked to stop before there was anyone to hear it.
+    if (signal.aborted) throw interrupted();
+    const stopped = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => {
+        reject(interrupted());
+      });
+    });
+    await Promise.race([stopped, Promise.all(sites.map((site) => run(site)))]);
   } finally {
     closing.abort();
     await Promise.all([...trainers.values()].map((trainer) => trainer.close()));
     await Promise.all(unlocks.map((unlock) => unlock()));
   }
 
-  async function startSite(folder: string): Promise<void> {
-    const { identity, settings, study: studyText } = await openHome(folder);
+  async function openSite(folder: string): Promise<SiteHome & { readonly ledger: LedgerCopy }> {
+    const home = await openHome(folder);
     // One process to a home: two would release two updates under one reserve.
     unlocks.push(await takeLock(siteFiles(folder).lock, (pid) => `process ${pid} runs the site of ${folder} already; stop that one first`));
+    return { ...home, ledger: await openLedgerCopy(siteFiles(folder).ledger, primitives) };
+  }
+
+  async function run({ folder, identity, settings, study: studyText, ledger }: Awaited<ReturnType<typeof openSite>>): Promise<void> {
     const study = studyFromUnknown(JSON.parse(studyText));
     const files = siteFiles(folder);
-    const ledger = await openLedgerCopy(files.ledger, primitives);
     const end = endOf(ledger);
     if (end !== undefined) {
       emit(settings.site, { type: 'study-ended', detail: `${end.reason}: ${end.detail}; this site's own copy of the ledger holds the end of the study, there is nothing left to do` });
@@ -73,6 +83,7 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
         vault: openVault(settings.vault, settings.dataset),
         now: Date.now,
         connect: (listener) => {
+          if (closing.signal.aborted) throw interrupted();
           emit(settings.site, { type: 'connecting', detail: settings.url });
           const connection = connect({ url: settings.url, primitives, identity, study: fromHex(settings.study, 32), coordinatorKey: fromHex(settings.coordinatorKey, 32), listener });
           closing.signal.addEventListener('abort', connection.close);

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
-import { run, start, startToCrash, temporaryFolder, type Running } from '../support/processes.ts';
+import { run, start, startToCrash, startToStop, temporaryFolder, type Running } from '../support/processes.ts';
 import { writeTinyStudy } from '../support/tiny-study.ts';
 
 const SITES = ['left-1', 'left-2', 'right-1'] as const;
@@ -83,4 +83,15 @@ it('sites killed before each durable step release at most once for a reserve, an
   }
   console.log(`${crashes} crashes; ${logs.flat().filter(({ type }) => type === 'release').length} releases`);
   expect(await expectCharged(federation, 'at the end')).toMatchObject({ closed: true });
+});
+
+it('sites asked to stop at any step of their start end by themselves, and hold nothing', async () => {
+  const { homes } = await enrolled(1);
+  // Settings, key, study, lock, ledger; after the data are read, the staged update.
+  for (let step = 1; step <= 6; step += 1) {
+    const { code, stderr } = await killedWithTest(startToStop(step, 'site', 'start', '--home', homes[0]!)).finished;
+    expect(stderr, `step ${step}`).toBe('antiphon: stopped; start the site again to go on\n');
+    expect(code, `step ${step}`).toBe(130);
+  }
+  expect(existsSync(join(homes[0]!, 'site.lock'))).toBe(false);
 });

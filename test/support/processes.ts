@@ -45,6 +45,11 @@ export function startToCrash(step: number, ...args: readonly string[]): Running 
   return launch(process.execPath, ['--import', new URL('crash-before.mjs', import.meta.url).href, ANTIPHON, ...args], process.cwd(), { CRASH_BEFORE: String(step) });
 }
 
+/** The same, asked to stop (SIGTERM) right before its Nth file is opened, read or written (stop-before.mjs). */
+export function startToStop(step: number, ...args: readonly string[]): Running {
+  return launch(process.execPath, ['--import', new URL('stop-before.mjs', import.meta.url).href, ANTIPHON, ...args], process.cwd(), { STOP_BEFORE: String(step) });
+}
+
 function launch(command: string, args: readonly string[], cwd = process.cwd(), environment: Readonly<Record<string, string>> = {}): Running {
   const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1', ANTIPHON_VAULT: VAULT, ...environment } });
   const output = { stdout: '', stderr: '' };
