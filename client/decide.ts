@@ -1,6 +1,7 @@
 import { toHex } from '../shared/bytes.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { ReserveEntry } from '../shared/ledger/entry.ts';
+import { MAX_REASON_BYTES, shorten } from '../shared/lengths.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { judgeOffer } from './guard.ts';
@@ -59,7 +60,7 @@ export async function decideOffer(
 
 /** What the ledger will say to everybody. Of a data set's own limits only that they forbid the round: their numbers tell of other studies. */
 export function publicReason({ code, message }: Failure): string {
-  return code === 'limits-exceeded' ? `${code}: the data set's own limits forbid it` : `${code}: ${message}`.slice(0, 300);
+  return code === 'limits-exceeded' ? `${code}: the data set's own limits forbid it` : shorten(`${code}: ${message}`, MAX_REASON_BYTES);
 }
 
 export function unbelievable(message: string): AntiphonError {

@@ -1,4 +1,4 @@
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { open, stat, truncate } from 'node:fs/promises';
 import { equalBytes, toHex, utf8 } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
@@ -8,6 +8,7 @@ import { emptyLedger, foldLine, isSigned, type LedgerState } from '../shared/led
 import { isHeadProblem } from '../shared/ledger/head-problem.ts';
 import { readLine } from '../shared/ledger/line.ts';
 import { leafHash } from '../shared/ledger/merkle.ts';
+import { fileLines, wholeLines } from '../shared/platform/lines.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from '../shared/ledger/problem.ts';
 import { formatSignature, parseNote } from '../shared/ledger/signed-note.ts';
 
@@ -40,16 +41,15 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
   };
   const leafOf = (text: string): Uint8Array => leafHash(primitives, utf8(text));
 
-  const stored = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
-    throw new AntiphonError('storage-failed', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}; without it this site does not know what it has seen`, { cause: error });
-  });
-  const whole = stored.slice(0, stored.lastIndexOf('\n') + 1);
-  // A torn tail is only a copy's: the coordinator sends the line again.
-  if (whole.length < stored.length) await writeFile(path, whole);
-  for (const text of whole.split('\n').slice(0, -1)) {
-    const problem = fold(text, leafOf(text));
-    if (problem !== undefined) throw new AntiphonError('ledger-tampered', `${path}, line ${known.length + 1}: ${problem.message}; restore the file, or remove it to fetch the ledger again (and compare it with another site's)`);
+  if (await exists(path)) {
+    let bytes = 0;
+    for await (const text of wholeLines(fileLines(path, { notLines: 'ledger-tampered', unreadable: 'storage-failed' }))) {
+      const problem = fold(text, leafOf(text));
+      if (problem !== undefined) throw new AntiphonError('ledger-tampered', `${path}, line ${known.length + 1}: ${problem.message}; restore the file, or remove it to fetch the ledger again (and compare it with another site's)`);
+      bytes += utf8(text).length + 1;
+    }
+    // A torn tail is only a copy's: the coordinator sends the line again.
+    if ((await stat(path)).size > bytes) await truncate(path, bytes);
   }
 
   return {
@@ -100,6 +100,13 @@ export function cosignLastHead(ledger: LedgerCopy, witness: { readonly primitive
   invariant(!isHeadProblem(note), 'a head that the fold has read');
   const key = witnessKey({ primitives, study: plan.study, site, publicKey: identity.publicKey });
   return { size: line.index, cosignature: formatSignature(cosign({ primitives, identity, key, text: note.text, time: Math.floor(now / 1000) })) };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(() => true, (error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    throw new AntiphonError('storage-failed', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}; without it this site does not know what it has seen`, { cause: error });
+  });
 }
 
 async function appendDurably(path: string, text: string): Promise<void> {

@@ -1,4 +1,5 @@
-import { wholeLines, type LineSource } from './source.ts';
+import { wholeLines } from '../../shared/platform/lines.ts';
+import type { LineSource } from './source.ts';
 
 export interface CopyComparison {
   /** Compares the next line of the ledger with the next one of every copy. */
@@ -9,7 +10,7 @@ export interface CopyComparison {
 
 /** A site's copy must be a beginning of the ledger: another line is a fork, a line more is one that the ledger has lost. A last line without newline is none: the site was stopped while it wrote. */
 export function compareCopies(copies: readonly LineSource[]): CopyComparison {
-  const readers = copies.map((copy) => ({ name: copy.name, lines: wholeLines(copy), count: 0, over: false, problem: undefined as string | undefined }));
+  const readers = copies.map((copy) => ({ name: copy.name, lines: wholeLines(copy.lines()), count: 0, over: false, problem: undefined as string | undefined }));
   type Reader = (typeof readers)[number];
   const step = async (reader: Reader, text: string): Promise<void> => {
     const next = await reader.lines.next();

@@ -4,10 +4,10 @@ import { openCheckpoints } from '../../coordinator/store/checkpoint.ts';
 import { runFiles } from '../../coordinator/store/run-folder.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import type { LedgerState } from '../../shared/ledger/fold.ts';
-import { verifyLedger } from '../../shared/ledger/verify.ts';
+import { createVerifier } from '../../shared/ledger/verify.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { proveBackend } from '../../shared/model/self-check.ts';
-import { readLedgerFile } from '../../shared/platform/ledger-file.ts';
+import { fileLines } from '../../shared/platform/lines.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { studyHash } from '../../shared/study/hash.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
@@ -29,7 +29,9 @@ export async function openFinishedRun(folder: string): Promise<FinishedRun> {
   const study = parseStudy(await readFile(files.study, 'utf8').catch((error: unknown) => {
     throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`antiphon simulate\` has written`, { cause: error });
   }), files.study);
-  const { state, problem } = verifyLedger({ lines: (await readLedgerFile(files.ledger)).lines, primitives });
+  const verifier = createVerifier({ primitives, watcher: { round: () => undefined, disclosure: () => undefined } });
+  for await (const line of fileLines(files.ledger, { notLines: 'audit-tampered', unreadable: 'audit-unreadable' })) verifier.push(line);
+  const { state, problem } = verifier.finish();
   if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`antiphon audit ${files.ledger}\``);
   const round = state.lastCommittedRound;
   if (round === 0) throw new AntiphonError('usage', `the run in ${folder} has committed no round: there is no trained model in it`);

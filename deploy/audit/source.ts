@@ -1,10 +1,10 @@
-import { TextDecoder } from 'node:util';
-import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
 import { parseJson } from '../../shared/json.ts';
-import { MAX_LINE_BYTES } from '../../shared/lengths.ts';
+import { fileLines as linesOfFile, messageOf, splitLines, type Lines } from '../../shared/platform/lines.ts';
+
+const FAULTS = { notLines: 'audit-tampered', unreadable: 'audit-unreadable' } as const;
 
 /** What an audit is given: a ledger, the witnesses' notes beside it, and whatever sites and witnesses have kept. */
 export interface AuditSources {
@@ -19,7 +19,7 @@ export interface AuditSources {
 export interface LineSource {
   readonly name: string;
   /** Lines without their newline; streamed. Throws AntiphonError('audit-unreadable' | 'audit-tampered'). */
-  readonly lines: () => AsyncGenerator<string, { readonly complete: boolean }>;
+  readonly lines: () => Lines;
 }
 
 /** A ledger file, a run's folder, or the address of a running coordinator; with the folders or files of sites. */
@@ -89,7 +89,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function fileLines(path: string): LineSource {
-  return { name: path, lines: () => splitLines(createReadStream(path, { highWaterMark: 1 << 20 }), path) };
+  return { name: path, lines: () => linesOfFile(path, FAULTS) };
 }
 
 function urlLines(url: string): LineSource {
@@ -98,50 +98,5 @@ function urlLines(url: string): LineSource {
     if (!response.ok || response.body === null) throw new AntiphonError('audit-unreadable', `${url} answered ${response.status}; is it the address of an Antiphon coordinator?`);
     yield* response.body;
   };
-  return { name: url, lines: () => splitLines(bytes(), url) };
-}
-
-async function* splitLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, { readonly complete: boolean }> {
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  let rest = '';
-  try {
-    for await (const chunk of chunks) {
-      const lines = (rest + decode(decoder, name, chunk)).split('\n');
-      rest = lines.pop() ?? '';
-      if (rest.length > MAX_LINE_BYTES) throw new AntiphonError('audit-tampered', `${name} holds a line of more than ${MAX_LINE_BYTES} characters: it is no ledger`);
-      yield* lines;
-    }
-  } catch (error) {
-    throw error instanceof AntiphonError ? error : new AntiphonError('audit-unreadable', `cannot read ${name}: ${messageOf(error)}`, { cause: error });
-  }
-  rest += decode(decoder, name);
-  if (rest !== '') yield rest;
-  return { complete: rest === '' };
-}
-
-function decode(decoder: TextDecoder, name: string, chunk?: Uint8Array): string {
-  try {
-    return chunk === undefined ? decoder.decode() : decoder.decode(chunk, { stream: true });
-  } catch (error) {
-    throw new AntiphonError('audit-tampered', `${name} is not UTF-8 text: some byte of it was changed`, { cause: error });
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? (error.cause instanceof Error ? `${error.message} (${error.cause.message})` : error.message) : String(error);
-}
-
-/** Lines that end with a newline. What stands behind the last one was cut short while it was written, and never acted upon. */
-export async function* wholeLines(source: LineSource): AsyncGenerator<string, void> {
-  const lines = source.lines();
-  let held: string | undefined;
-  for (;;) {
-    const next = await lines.next();
-    if (next.done === true) {
-      if (held !== undefined && next.value.complete) yield held;
-      return;
-    }
-    if (held !== undefined) yield held;
-    held = next.value;
-  }
+  return { name: url, lines: () => splitLines(bytes(), url, FAULTS) };
 }

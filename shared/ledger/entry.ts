@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isWithin, MAX_REASON_BYTES } from '../lengths.ts';
 import { isRdpOrder } from '../privacy/rdp.ts';
 import { fromDecimal } from './decimal.ts';
 
@@ -13,6 +14,8 @@ const signature = z.string().regex(/^[0-9a-f]{128}$/, 'expected a 64-byte signat
 const decimal = z.string().refine((text) => text === 'Infinity' || (Number.isFinite(Number(text)) && String(Number(text)) === text), 'expected a shortest decimal number as a string');
 const rdpOrder = decimal.refine((text) => isRdpOrder(fromDecimal(text)), 'expected an order of RDP above 1, at most 1024');
 const natural = z.int().min(0);
+/** So short that the refusals of all sites of the largest study are one line. */
+const reason = z.string().refine((text) => isWithin(JSON.stringify(text), MAX_REASON_BYTES), `expected at most ${MAX_REASON_BYTES} bytes of JSON`);
 
 /** The public parameters of one site's K local steps: what is charged. `protection: none` is charged as infinite. */
 export const mechanismSchema = z.discriminatedUnion('protection', [
@@ -58,7 +61,7 @@ export const enrolSchema = z.strictObject({
   /** SHA-256 of the one-time invite secret: an invite is used up when its hash stands here. */
   invite: hash,
   /** The site's signed statement: no patient of its data is at these other sites of its modality; `*` stands for all of them. */
-  disjointFrom: z.array(z.string().min(1).max(64)).max(5000),
+  disjointFrom: z.array(z.string().min(1).max(64)).max(4000),
   signature,
 });
 
@@ -95,7 +98,7 @@ export const refusalSchema = z.strictObject({
   site: z.string(),
   round: natural,
   reserve: hash,
-  reason: z.string().max(300),
+  reason,
   signature,
 });
 

@@ -1,33 +1,16 @@
-import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AntiphonError } from '../errors.ts';
+import { fileLines, messageOf, wholeLines } from './lines.ts';
 import { takeLock } from './lock.ts';
 
 export interface LedgerFile {
   readonly lines: readonly string[];
-  /** A last line without its newline: a write that a crash cut short. It was never acknowledged, so it is cut off. */
-  readonly tornTail: string | undefined;
   /** Durable (fdatasync) when it resolves. A failure leaves the file as it was: AntiphonError('storage-failed'). */
   readonly append: (texts: readonly string[]) => Promise<void>;
   /** Keeps the first `count` of the lines it was opened with: for an append whose end a crash lost. Before any append. */
   readonly cut: (count: number) => Promise<void>;
   readonly close: () => Promise<void>;
-}
-
-/** Without the lock: for auditors. `complete` is false when the file does not end with a newline. */
-export async function readLedgerFile(path: string): Promise<{ readonly lines: readonly string[]; readonly complete: boolean }> {
-  const bytes = await readFile(path).catch((error: unknown) => {
-    throw new AntiphonError('audit-unreadable', `cannot read ${path}: ${messageOf(error)}`, { cause: error });
-  });
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    throw new AntiphonError('audit-tampered', `${path} is not UTF-8 text: some byte of it was changed`, { cause: error });
-  }
-  const parts = text.split('\n');
-  const tail = parts.pop() ?? '';
-  return { lines: tail === '' ? parts : [...parts, tail], complete: tail === '' };
 }
 
 /** Opens (or creates) a ledger for its one writer. A second writer is refused while the first one's process lives. */
@@ -36,17 +19,15 @@ export async function openLedgerFile(path: string): Promise<LedgerFile> {
   try {
     const file = await open(path, 'a+', 0o644);
     await syncFolder(dirname(path));
-    const text = (await file.readFile()).toString('utf8');
-    const durable = text.lastIndexOf('\n') + 1;
-    const tornTail = durable < text.length ? text.slice(durable) : undefined;
-    let size = Buffer.byteLength(text.slice(0, durable));
-    if (tornTail !== undefined) await file.truncate(size);
-    const lines = text.slice(0, durable).split('\n').slice(0, -1);
+    const lines: string[] = [];
+    for await (const line of wholeLines(fileLines(path, { notLines: 'ledger-tampered', unreadable: 'storage-failed' }))) lines.push(line);
+    let size = bytesOf(lines);
+    // A last line without its newline: a write that a crash cut short. It was never acknowledged.
+    if ((await file.stat()).size > size) await file.truncate(size);
     return {
       lines,
-      tornTail,
       cut: async (count) => {
-        size = Buffer.byteLength(lines.slice(0, count).map((line) => `${line}\n`).join(''));
+        size = bytesOf(lines.slice(0, count));
         await file.truncate(size);
         await file.datasync();
       },
@@ -76,6 +57,11 @@ async function writeDurably(file: FileHandle, { path, bytes, size }: { readonly 
   }
 }
 
+/** In a file, each with its newline. */
+function bytesOf(lines: readonly string[]): number {
+  return lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0);
+}
+
 async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r');
   try {
@@ -83,8 +69,4 @@ async function syncFolder(path: string): Promise<void> {
   } finally {
     await folder.close();
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -63,7 +63,7 @@ export const enrolRequestSchema = z.strictObject({
   inviteSecret: bytes(32),
   site: name,
   modality: name,
-  disjointFrom: z.array(name).max(5000),
+  disjointFrom: z.array(name).max(4000),
   /** Said on purpose: the site cannot say that its patients are nowhere else. */
   mayOverlap: z.boolean(),
   /** Over the ENROL body of the ledger (domain `enrol`). */

@@ -4,7 +4,8 @@ import { ledgerMessages, linePieces } from '../../coordinator/ledger-feed.ts';
 import { createOutgoing } from '../../coordinator/outgoing.ts';
 import { quietFailures } from '../../coordinator/quiet.ts';
 import { readLine } from '../../shared/ledger/line.ts';
-import { MAX_LINE_BYTES } from '../../shared/lengths.ts';
+import { MAX_LINE_BYTES, MAX_REASON_BYTES, shorten } from '../../shared/lengths.ts';
+import { MOST_SITES } from '../../shared/study/schema.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { signReceipt } from '../../shared/ledger/statements.ts';
 import { formatLine } from '../../shared/ledger/line.ts';
@@ -87,6 +88,31 @@ describe('the ledger on its way to a site', () => {
     const longer = disclosure('\u20ac'.repeat(MAX_LINE_BYTES / 3));
     expect(readLine(longer)).toMatchObject({ code: 'not-an-entry' });
     expect(isFailure(decodeCoordinatorMessage(encodeMessage({ type: 'ledger', from: 5, lines: [longer] })))).toBe(true);
+  });
+
+  it('has room for the refusals of all sites of the largest study, whatever their reasons', () => {
+    const hex = (bytes: number): string => 'ab'.repeat(bytes);
+    const abort = (reason: string): string =>
+      formatLine({
+        index: 123_456,
+        time: '2026-01-02T03:04:05.678Z',
+        body: {
+          type: 'abort',
+          round: 999_999,
+          reserve: hex(32),
+          reason: 'fewer updates than the quorum',
+          refusals: Array.from({ length: MOST_SITES }, (_, i) => ({ study: hex(32), site: `s${i}`.padEnd(64, 'x'), round: 999_999, reserve: hex(32), reason, signature: hex(64) })),
+          epsilonSpent: { delta: '0.0001', pld: '0.1234567890123', rdp: '0.1234567890123' },
+        },
+      });
+    for (const text of ['\u0001', '\u20ac', '\u{1f3e5}', '"', 'x']) {
+      const longest = shorten(text.repeat(400), MAX_REASON_BYTES);
+      expect(longest.length).toBeGreaterThan(40);
+      expect(shorten(`x${longest}`, MAX_REASON_BYTES).isWellFormed()).toBe(true);
+      expect(isLedgerProblem(readLine(abort(longest)))).toBe(false);
+      expect(readLine(abort(longest + text.repeat(6)))).toMatchObject({ code: 'not-an-entry' });
+    }
+    expect(shorten('as it is', MAX_REASON_BYTES)).toBe('as it is');
   });
 
   it('is published in pieces that join to all of it', () => {
