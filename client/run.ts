@@ -51,6 +51,12 @@ export interface SiteContext {
 /** A model that is meant to compute has smaller ones: with larger ones whoever chose them looks for the records that overflow. */
 const LARGEST_WEIGHT = 1e6;
 
+/** Finite, too. A loop, because a million weights come with every round. */
+function areReasonable(weights: Float32Array): boolean {
+  for (let i = 0; i < weights.length; i += 1) if (!(Math.abs(weights[i]!) <= LARGEST_WEIGHT)) return false;
+  return true;
+}
+
 /** One offered round on its way through the site. */
 interface Work {
   readonly reserve: ReserveEntry;
@@ -233,7 +239,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
       throw new AntiphonError('protocol-violation', 'the weights are not the ones the ledger reserved the round for; this site stops, nothing was trained');
     }
     const weights = bytesToFloats(opened);
-    if (!weights.every((weight) => Math.abs(weight) <= LARGEST_WEIGHT)) throw new AntiphonError('protocol-violation', `the coordinator sent weights that no training leads to (not finite, or beyond ${LARGEST_WEIGHT}); this site stops, nothing was trained`);
+    if (!areReasonable(weights)) throw new AntiphonError('protocol-violation', `the coordinator sent weights that no training leads to (not finite, or beyond ${LARGEST_WEIGHT}); this site stops, nothing was trained`);
     return weights;
   };
 

@@ -56,20 +56,24 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 const LITTLE_ENDIAN = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 
-/** Little-endian IEEE 754 bytes of a vector: a copy, on every platform the same bytes. */
-export function floatsToBytes(values: Float32Array): Uint8Array<ArrayBuffer> {
-  if (LITTLE_ENDIAN) return new Uint8Array(values.slice().buffer);
+/** Little-endian IEEE 754 bytes of a vector, on every platform the same; the vector's own memory where that is so already: read them before it changes. */
+export function floatsToBytes(values: Float32Array): Uint8Array {
+  if (LITTLE_ENDIAN) return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const bytes = new Uint8Array(values.length * 4);
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < values.length; i += 1) view.setFloat32(4 * i, values[i] ?? 0, true);
   return bytes;
 }
 
-/** The inverse; the bytes may be misaligned (decoders hand out views), the result never is. */
+/** The inverse; bytes that fill their buffer are taken over, of others (a decoder's misaligned view) the result is a copy. */
 export function bytesToFloats(bytes: Uint8Array): Float32Array<ArrayBuffer> {
   if (bytes.length % 4 !== 0) throw new AntiphonError('protocol-violation', `expected a whole number of 4-byte floats, found ${bytes.length} bytes`);
-  const copy = new Uint8Array(bytes);
-  if (LITTLE_ENDIAN) return new Float32Array(copy.buffer);
-  const view = new DataView(copy.buffer);
+  const { buffer } = fillsItsBuffer(bytes) ? bytes : new Uint8Array(bytes);
+  if (LITTLE_ENDIAN) return new Float32Array(buffer);
+  const view = new DataView(buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+function fillsItsBuffer(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength;
 }

@@ -146,7 +146,7 @@ function createSession<In, Out extends SiteMessage | CoordinatorMessage>(input: 
       if (sequence !== received) return failure('replayed', `expected frame ${received} of this session, found ${sequence}: repeated, lost or reordered`);
       if (kind === KIND.chunk) {
         received += 1;
-        return { type: 'chunk', chunk: { round: view.getUint32(5, false), index: view.getUint32(9, false), sealed: new Uint8Array(frame.subarray(13)) } };
+        return { type: 'chunk', chunk: { round: view.getUint32(5, false), index: view.getUint32(9, false), sealed: frame.subarray(13) } };
       }
       const message = openSigned(frame);
       if (isFailure(message)) return message;

@@ -28,7 +28,7 @@ describe('the codec', () => {
 
   it.each([0, 1, 2, 3, 5, 7])('gives byte strings that own an aligned buffer, from a frame at offset %i', (offset) => {
     const floats = Float32Array.of(1.5, -0.25, 3e-39, -0, Infinity, 1e30, 0.1, -7);
-    const encoded = encodeMessage({ type: 'accept', round: 3, roundKey: floatsToBytes(floats) });
+    const encoded = encodeMessage({ type: 'accept', round: 3, roundKey: new Uint8Array(floatsToBytes(floats)) });
     const padded = new Uint8Array(encoded.length + 16);
     padded.set(encoded, offset);
     const decoded = decodeSiteMessage(padded.subarray(offset, offset + encoded.length));

@@ -86,6 +86,23 @@ describe('the vault', () => {
     expect((await vault.entries()).map(({ round }) => round)).toEqual([2, 3]);
   });
 
+  it('sees at once what another process has added, and a log that was put back from a copy', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'ward.jsonl');
+    const [one, other] = [openVault(folder, 'ward'), openVault(folder, 'ward')];
+    const rounds = async (): Promise<readonly (readonly number[])[]> => Promise.all([one, other].map(async (vault) => (await vault.entries()).map(({ round }) => round)));
+    await one.append(spend(1));
+    const copy = readFileSync(path, 'utf8');
+    expect(await rounds()).toEqual([[2], [2]]);
+    await other.append(spend(2));
+    await one.append(spend(3));
+    expect(await rounds()).toEqual([[2, 3, 4], [2, 3, 4]]);
+    writeFileSync(path, copy);
+    expect(await rounds()).toEqual([[2], [2]]);
+    await one.append(spend(4));
+    expect(await rounds()).toEqual([[2, 5], [2, 5]]);
+  });
+
   it('a damaged log stops everything: what was spent is not forgotten', async () => {
     const folder = temporaryFolder();
     const vault = openVault(folder, 'ward');
