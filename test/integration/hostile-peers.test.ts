@@ -111,3 +111,20 @@ it('a site leaves a coordinator of another protocol version with code 10', async
   expect(stderr).toContain('protocol version');
   expect(code).toBe(10);
 });
+
+it('130 strangers who talk nonsense at once fill no disk: a hundred are written down one by one, the rest as a number', async () => {
+  const { out, lead, url } = await startLead({});
+  await Promise.all(Array.from({ length: 130 }, () => {
+    const socket = io(url, { transports: ['websocket'], forceNew: true, reconnection: false });
+    return new Promise<void>((resolve, reject) => {
+      socket.on('connect', () => socket.emit('antiphon', new Uint8Array([1, 2, 3])));
+      socket.on('connect_error', reject);
+      socket.on('disconnect', () => resolve());
+    });
+  }));
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
+  const failures = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as { type: string; code: string; message: string }).filter(({ type }) => type === 'failure');
+  expect(failures).toHaveLength(101);
+  expect(failures.at(-1)?.message).toBe(`30 more failures within a minute are left out here; the last: ${failures[0]?.code}: ${failures[0]?.message}`);
+});

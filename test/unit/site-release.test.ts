@@ -99,6 +99,23 @@ describe('a round that ended', () => {
     expect(disk.staged).toBeUndefined();
   });
 
+  it('because the site did, while its update was being staged, keeps it for the next start', async () => {
+    const staged = gate();
+    const { lead, disk, site } = await scene({ hold: (call) => (call === 'stage' ? staged.opened : undefined) });
+    await dispatch({ lead, disk, site });
+    await site.until('stage');
+    site.receive({ type: 'ledger', from: 0, lines: ['hello'] });
+    expect(await site.end).toBe('ledger-tampered');
+    staged.open();
+    await site.settled();
+    expect(site.calls.slice(site.calls.indexOf('stage'))).not.toContain('clear');
+    expect(site.calls).not.toContain('send update');
+    const again = await restart({ lead, disk, site });
+    await again.site.until('send update');
+    await fetchUpdate(again);
+    expect(types(disk)).toEqual(['spend', 'release']);
+  });
+
   it('while the site trained leaves no release, no staged update and no message', async () => {
     const trained = gate();
     const { lead, disk, site } = await scene({ train: async (weights) => trained.opened.then(() => double(weights)) });
@@ -148,6 +165,30 @@ describe('a round that ended', () => {
     await site.settled();
     expect(site.calls).not.toContain('train');
     expect(types(disk)).toEqual(['spend']);
+  });
+});
+
+describe('weights', () => {
+  it('of another round, or of a session that was lost, are not trained on; those of the offered one are', async () => {
+    const { lead, disk, site } = await scene();
+    const deliver = (change: { readonly round?: number } = {}): void => {
+      site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk: { ...chunk, ...change } }) as const));
+    };
+    site.receive(lead.ledger(), lead.offer());
+    await site.until('send accept');
+    deliver({ round: 2 });
+    await site.settled();
+    site.deliver({ type: 'closed', reason: 'cable', retryWithinMs: 300 }, { type: 'open' });
+    deliver();
+    await site.settled();
+    expect(site.calls).not.toContain('train');
+    expect(site.sent.map(({ type }) => type)).not.toContain('ack');
+    site.receive(lead.offer());
+    await site.until('send accept', 2);
+    deliver();
+    await site.until('send update');
+    await fetchUpdate({ lead, site });
+    expect(types(disk)).toEqual(['spend', 'release']);
   });
 });
 

@@ -180,6 +180,24 @@ describe('clipping', () => {
     expect(norm(update)).toBeLessThanOrEqual(21 * CLIP);
     expect(norm(update)).toBeGreaterThan(20.9 * CLIP);
   });
+
+  it('and which of them is drawn, not the first of the list', async () => {
+    const key = createKeyStream();
+    // Zeros for the 100 patients' own draws of 53 bits: every one is sampled.
+    const random = { fill: (target: Uint8Array) => void (target.length === 800 ? target.fill(0) : key.fill(target)) };
+    const halves = records(mlp, 2, 1e6, Array.from({ length: 100 }, (_, patient) => [patient < 50 ? 0 : 1]));
+    const [first, second] = await Promise.all([0, 1].map(async (record) => {
+      const gradient = await gradientOf(mlp, halves, { chosen: [record] });
+      return gradient.map((value) => (-CLIP * value) / norm(gradient));
+    }));
+    const update = await round(mlp, halves, noisy({ samplingRate: 0.01 }), { patients: 100, learningRate: 1, random });
+    // Which mixture of 21: none of a half with probability 1e-8.
+    const ofFirst = Array.from({ length: 22 }, (_, count) => distance(update, first!.map((value, i) => count * value + (21 - count) * second![i]!)));
+    const count = ofFirst.indexOf(Math.min(...ofFirst));
+    expect(ofFirst[count]).toBeLessThan(0.1 * CLIP);
+    expect(count).toBeGreaterThan(0);
+    expect(count).toBeLessThan(21);
+  });
 });
 
 it('without privacy, steps are those of plain gradient descent with momentum', async () => {
