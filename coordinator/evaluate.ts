@@ -2,8 +2,9 @@ import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
 import { invariant } from '../shared/errors.ts';
 import { calibrate, calibrated, UNCALIBRATED, type ModalityCalibration, type ScoredRecords } from '../shared/fusion/calibration.ts';
 import { degrade, DEGRADATIONS } from '../shared/fusion/degrade.ts';
-import type { Evaluation, Robustness, ScoredModality, ScoredSamples } from '../shared/fusion/evaluation.ts';
+import type { Evaluation, FusedTemperatures, Robustness, ScoredModality, ScoredSamples } from '../shared/fusion/evaluation.ts';
 import { evaluateRobustness, evaluateSamples, type DegradedModality } from '../shared/fusion/evaluate.ts';
+import { fitFusedTemperatures } from '../shared/fusion/fused-temperature.ts';
 import { atypicality, typicalOf, withoutBlanks, type Inputs, type Typical } from '../shared/fusion/typicality.ts';
 import { seededUniform } from '../shared/model/initialise.ts';
 import type { Network } from '../shared/model/network.ts';
@@ -20,6 +21,7 @@ export interface EvaluatedModel {
 /** A released model's modalities, calibrated on the public selection part. */
 export interface Scorer {
   readonly calibrations: Readonly<Record<string, ModalityCalibration>>;
+  readonly temperatures: FusedTemperatures;
   /** Calibrated logits of every modality of public, aligned samples. */
   readonly score: (set: EvaluationSet) => Promise<ScoredSamples>;
   /** Each modality of them degraded in every way, all samples. */
@@ -69,13 +71,16 @@ export async function createScorer({ model, networks, selection, fusion }: Evalu
     return { logits: calibrated(records, calibration), uncalibrated: records.logits, present: records.present };
   };
   const classes = [...networks.values()][0]?.spec.classes ?? 0;
+  const scoreSet = async (set: EvaluationSet): Promise<ScoredSamples> => {
+    const modalities: Record<string, ScoredModality> = {};
+    for (const name of names) modalities[name] = await scoreOne(name, inputsOf(set, name));
+    return { classes, labels: set.labels, modalities };
+  };
+  const temperatures = fusion.calibration === 'none' ? {} : fitFusedTemperatures(await scoreSet(selection), fusion);
   return {
     calibrations: Object.fromEntries([...learnt].map(([name, { calibration }]) => [name, calibration])),
-    score: async (set) => {
-      const modalities: Record<string, ScoredModality> = {};
-      for (const name of names) modalities[name] = await scoreOne(name, inputsOf(set, name));
-      return { classes, labels: set.labels, modalities };
-    },
+    temperatures,
+    score: async (set) => ({ ...(await scoreSet(set)), temperatures }),
     scoreDegraded: async (set) => {
       const all: DegradedModality[] = [];
       for (const name of names) {
@@ -93,6 +98,7 @@ export async function createScorer({ model, networks, selection, fusion }: Evalu
 export interface ModelEvaluation {
   readonly evaluation: Evaluation;
   readonly calibrations: Scorer['calibrations'];
+  readonly temperatures: Scorer['temperatures'];
   /** Where it was asked for. */
   readonly robustness?: readonly Robustness[];
 }
@@ -105,6 +111,7 @@ export async function evaluateModel(input: EvaluatedModel & { readonly selection
   return {
     evaluation: evaluateSamples(samples, fusion),
     calibrations: scorer.calibrations,
+    temperatures: scorer.temperatures,
     ...(degraded ? { robustness: evaluateRobustness(samples, { degraded: await scorer.scoreDegraded(set), spec: fusion, uniform: seededUniform(NOISE_SEED, 'share') }) } : {}),
   };
 }

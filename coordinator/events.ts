@@ -1,5 +1,5 @@
 import type { ModalityCalibration } from '../shared/fusion/calibration.ts';
-import type { Evaluation, Robustness } from '../shared/fusion/evaluation.ts';
+import type { Evaluation, FusedTemperatures, Robustness } from '../shared/fusion/evaluation.ts';
 import type { FusionSpec } from '../shared/study/schema.ts';
 import type { AccountantName } from '../shared/privacy/accountant.ts';
 
@@ -58,6 +58,8 @@ export type StudyEvent =
       readonly evaluation: Evaluation;
       /** Fitted on the selection part, by modality; none where the study does not calibrate. */
       readonly calibrations: Readonly<Record<string, ModalityCalibration>>;
+      /** Likewise, of the fused answers, by rule. */
+      readonly temperatures: FusedTemperatures;
       /** Of the test part: the same where one modality fails some samples. */
       readonly robustness?: readonly Robustness[];
     }

@@ -185,6 +185,7 @@ export function summaryJson(events: readonly StudyEvent[]): Record<string, unkno
     ece10: pick((m) => m.ece10),
     ece15: pick((m) => m.ece15),
     calibrations: evaluated?.calibrations,
+    temperatures: evaluated?.temperatures,
     robustness: evaluated?.robustness,
     seconds: ended?.seconds,
     peakMemoryMiB: ended?.peakMemoryMiB,

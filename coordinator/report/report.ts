@@ -84,12 +84,13 @@ ${TERMS}
 }
 
 /** The same test samples with one modality failing some of them; a mean over the modalities. */
-function robustnessSection({ evaluation, robustness = [], calibrations }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
+function robustnessSection({ evaluation, robustness = [], calibrations, temperatures }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
   const rows = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => [escapeHtml(name), ...[evaluation.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
   const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
-  const fitted = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
-  const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['modality', 'temperature', 'discount'], fitted)}`;
+  const modalities = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
+  const fitted = [...modalities, ...(temperatures.hybrid === undefined ? [] : [['all fused', temperatures.hybrid.toFixed(2), '']])];
+  const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['', 'temperature', 'discount'], fitted)}`;
   return degraded + calibration === '' ? '' : `<section>${degraded}${calibration}</section>`;
 }
 

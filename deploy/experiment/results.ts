@@ -1,4 +1,5 @@
 import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
+import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import type { Metrics, ScoredSamples } from '../../shared/fusion/evaluation.ts';
 import { computeMetrics } from '../../shared/fusion/metrics.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
@@ -37,7 +38,7 @@ export function readResults(readings: readonly Reading[], finishedOf: (reading: 
     const perModality = alone.get(finished) ?? Object.fromEntries(Object.entries(evaluateSamples(test, reading.fusion).perModality).map(([name, { accuracy }]) => [name, accuracy]));
     alone.set(finished, perModality);
     const attack = finished.membership === undefined ? null : attackFigures(finished.membership);
-    return [{ reading, finished, test: metricsOf(test, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: perModality, attack }];
+    return [{ reading, finished, test: metricsOf({ ...test, temperatures: fitFusedTemperatures(selection, reading.fusion, [reading.rule]) }, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: perModality, attack }];
   });
   const reference = groupBy(rows.filter(({ reading }) => reading.cell.epsilon === 'none'), ({ reading }) => armOf(reading));
   return rows.map((row) => {

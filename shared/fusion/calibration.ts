@@ -1,3 +1,4 @@
+import { minimum } from './golden-section.ts';
 import { logSoftmax } from './hybrid.ts';
 
 /**
@@ -60,24 +61,4 @@ function surprise(labels: Int32Array, { logits, present, atypicality }: ScoredRe
     sum -= logSoftmax(logits.subarray(i * classes, (i + 1) * classes).map((logit) => logit / divisor))[labels[i]!]!;
   }
   return sum;
-}
-
-/** Golden-section search, to 1e-4, of a function with one valley. */
-function minimum(of: (x: number) => number, { least, most }: { readonly least: number; readonly most: number }): number {
-  const golden = (Math.sqrt(5) - 1) / 2;
-  let [low, high] = [least, most];
-  let [left, right] = [high - golden * (high - low), low + golden * (high - low)];
-  let [atLeft, atRight] = [of(left), of(right)];
-  while (high - low > 1e-4) {
-    if (atLeft < atRight) {
-      [high, right, atRight] = [right, left, atLeft];
-      left = high - golden * (high - low);
-      atLeft = of(left);
-    } else {
-      [low, left, atLeft] = [left, right, atRight];
-      right = low + golden * (high - low);
-      atRight = of(right);
-    }
-  }
-  return (low + high) / 2;
 }

@@ -54,7 +54,12 @@ export interface ScoredSamples {
   readonly classes: number;
   readonly labels: Int32Array;
   readonly modalities: Readonly<Record<string, ScoredModality>>;
+  /** Of the fused answers (shared/fusion/fused-temperature.ts); omitted: 1. */
+  readonly temperatures?: FusedTemperatures;
 }
+
+/** T > 0; above 1 where a rule is too sure of itself. */
+export type FusedTemperatures = Readonly<Partial<Record<FusionRule, number>>>;
 
 export interface ScoredModality {
   /** [samples, classes], calibrated. */

@@ -9,21 +9,29 @@ export interface Fused {
   readonly weights: Readonly<Record<string, Float64Array>>;
 }
 
-/** Every sample by one rule, from the modalities it has; a sample without any gets the prior. */
+/** Every sample by one rule, from the modalities it has, at the temperature that the samples give for it; a sample without any gets the prior. */
 export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec): Fused {
   const { classes, labels } = samples;
   const names = Object.keys(samples.modalities);
   const prior = normalised(spec.prior ?? new Array<number>(classes).fill(1));
+  const temperature = spec.calibration === 'none' ? 1 : (samples.temperatures?.[rule] ?? 1);
   const probabilities = new Float64Array(labels.length * classes);
   const weights = Object.fromEntries(names.map((name) => [name, new Float64Array(labels.length)]));
   for (let i = 0; i < labels.length; i += 1) {
     const available = names.filter((name) => samples.modalities[name]!.present[i] === 1);
     const logs = available.map((name) => logSoftmax(logitsFor(samples.modalities[name]!, rule === 'product-uncalibrated' ? 'none' : spec.calibration).subarray(i * classes, (i + 1) * classes)));
-    const one = logs.length === 0 ? { p: prior, weights: new Float64Array(0) } : fuseOne(rule, { logs, spec, prior });
-    available.forEach((name, m) => (weights[name]![i] = one.weights[m]!));
-    probabilities.set(one.p, i * classes);
+    if (logs.length === 0) probabilities.set(prior, i * classes);
+    else {
+      const one = fuseOne(rule, { logs, spec, prior });
+      available.forEach((name, m) => (weights[name]![i] = one.weights[m]!));
+      probabilities.set(atTemperature(one.p, temperature), i * classes);
+    }
   }
   return { probabilities, weights };
+}
+
+function atTemperature(p: Float64Array, temperature: number): Float64Array {
+  return temperature === 1 ? p : logSoftmax(p.map((share) => Math.log(Math.max(share, 1e-300)) / temperature)).map(Math.exp);
 }
 
 /** As the study calibrates, or as the model gives them. */

@@ -9,6 +9,7 @@ import { createProgress, durationText, secondsLeft } from '../../deploy/experime
 import { readResults, spreadOf, studyLines, type ReadResult } from '../../deploy/experiment/results.ts';
 import { formatTables, spreadText } from '../../deploy/experiment/table.ts';
 import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
+import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import { finishedCell, gridOf, scoredSamples } from '../support/experiment-cells.ts';
 
 /** Of ten samples the sure modality is right in so many. */
@@ -34,7 +35,8 @@ describe('mean and spread', () => {
 describe('readings of trained cells', () => {
   it('are what the evaluation of the same scores gives, rule by rule', () => {
     for (const { reading, test } of read(grid)) {
-      const whole = evaluateSamples(scoredSamples(rightOf(reading.cell)), reading.fusion);
+      const [selection, samples] = [scoredSamples(rightOf(reading.cell), 20), scoredSamples(rightOf(reading.cell))];
+      const whole = evaluateSamples({ ...samples, temperatures: fitFusedTemperatures(selection, reading.fusion) }, reading.fusion);
       expect(test).toEqual(whole.fused[reading.rule]);
     }
   });

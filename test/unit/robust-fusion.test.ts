@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { calibrate, calibrated, UNCALIBRATED, type ScoredRecords } from '../../shared/fusion/calibration.ts';
 import { degrade, DEGRADATIONS } from '../../shared/fusion/degrade.ts';
 import { evaluateRobustness, evaluateSamples } from '../../shared/fusion/evaluate.ts';
-import type { ScoredSamples } from '../../shared/fusion/evaluation.ts';
+import { FUSION_RULES, type ScoredSamples } from '../../shared/fusion/evaluation.ts';
+import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import { logSoftmax } from '../../shared/fusion/hybrid.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import { atypicality, typicalOf, withoutBlanks, type Inputs } from '../../shared/fusion/typicality.ts';
@@ -153,6 +154,60 @@ describe('what is unusual', () => {
     expect(new Set(rows.map((i) => row(swapped, i)))).toEqual(new Set(rows.map((i) => row(inputs.features, i))));
     expect(degrade('missing', inputs, { typical, uniform }).present.includes(1)).toBe(false);
     expect(new Set(degrade('blank', inputs, { typical, uniform }).features)).toEqual(new Set([0]));
+  });
+});
+
+describe('the temperature of a fused answer', () => {
+  const { labels, clean } = records(4000, 1, 21);
+  const shared = (sharpness: number): ScoredSamples => ({
+    classes: 4,
+    labels,
+    modalities: Object.fromEntries(['a', 'b'].map((name) => [name, { logits: clean.logits.map((logit) => sharpness * logit), uncalibrated: clean.logits, present: clean.present }])),
+  });
+
+  it('makes up for what modalities have in common: two that say the same count as one, whatever the rule but the one that nobody calibrates', () => {
+    // Each is calibrated; their product squares what was said once.
+    const selection = shared(1);
+    const temperatures = fitFusedTemperatures(selection, { ...spec, contamination: 0 });
+    expect(Object.keys(temperatures).sort()).toEqual(FUSION_RULES.filter((rule) => rule !== 'product-uncalibrated').sort());
+    expect(temperatures.product).toBeGreaterThan(1.8);
+    expect(temperatures.product).toBeLessThan(2.05);
+    expect(temperatures.equal).toBeGreaterThan(0.95);
+    expect(temperatures.equal).toBeLessThan(1.05);
+    const free = { ...spec, contamination: 0 };
+    const before = evaluateSamples(selection, free).fused;
+    const after = evaluateSamples({ ...selection, temperatures }, free).fused;
+    expect(after.product.ece15).toBeLessThan(0.3 * before.product.ece15);
+    expect(after.product.accuracy).toBe(before.product.accuracy);
+    expect(after['product-uncalibrated']).toEqual(before['product-uncalibrated']);
+    // One that is too unsure is made surer.
+    expect(fitFusedTemperatures(shared(0.25), free).product).toBeLessThan(0.6);
+  });
+
+  it('stays near 1 where there is little to learn from, and is 1 where there is nothing, or the study does not calibrate', () => {
+    const few = { ...shared(1), labels: labels.subarray(0, 15) };
+    const { product } = fitFusedTemperatures(few, spec, ['product']);
+    expect(Math.abs(Math.log(product!))).toBeLessThan(0.2);
+    expect(fitFusedTemperatures({ ...few, labels: labels.subarray(0, 0) }, spec)).toEqual({});
+    const none = { ...spec, calibration: 'none' } as const;
+    expect(fitFusedTemperatures(shared(1), none)).toEqual({});
+    expect(fuse('product', { ...shared(1), temperatures: { product: 3 } }, none)).toEqual(fuse('product', shared(1), none));
+  });
+
+  it('leaves the order of the classes, the weights, and a sample without modalities alone', () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: -20, max: 20, noNaN: true }), { minLength: 6, maxLength: 6 }), fc.double({ min: 0.2, max: 5, noNaN: true }), fc.constantFrom(...FUSION_RULES), (logits, temperature, rule) => {
+        const sample = oneSample(logits.slice(0, 3), logits.slice(3));
+        const [plain, tempered] = [fuse(rule, sample, spec), fuse(rule, { ...sample, temperatures: { [rule]: temperature } }, spec)];
+        expect(tempered.weights).toEqual(plain.weights);
+        expect(tempered.probabilities.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 9);
+        const [p, q] = [plain.probabilities, tempered.probabilities];
+        for (let a = 0; a < 3; a += 1) for (let b = 0; b < 3; b += 1) if (p[a]! > p[b]! * (1 + 1e-9)) expect(q[a]!).toBeGreaterThanOrEqual(q[b]!);
+      }),
+    );
+    const alone = { ...oneSample([1, 2, 3]), temperatures: { robust: 3 } };
+    const missing = { ...alone, modalities: { m0: { ...alone.modalities['m0']!, present: Uint8Array.of(0) } } };
+    expect([...fuse('robust', missing, { ...spec, prior: [0.5, 0.25, 0.25] }).probabilities]).toEqual([0.5, 0.25, 0.25]);
   });
 });
 
