@@ -4,6 +4,7 @@ import type { EncoderSpec, HeadInitialSpec, Study } from '../study/schema.ts';
 import { drawParameter, seededUniform } from './initialise.ts';
 import type { InitialValues, Layer, ParameterShape } from './layer.ts';
 import { relu, tanh } from './layers/activation.ts';
+import { attentionPool } from './layers/attention.ts';
 import { conv2d } from './layers/conv2d.ts';
 import { dense } from './layers/dense.ts';
 import { embeddingBag } from './layers/embedding.ts';
@@ -96,11 +97,13 @@ function encoderLayers({ shape, encoder, features, headInitial }: NetworkSpec): 
   switch (encoder.type) {
     case 'mlp':
       return [...(shape.length > 1 ? [flatten('encoder/flatten', shape)] : []), ...denseLayers({ encoder, inputs: sizeOf(shape), activation, features, last })];
-    case 'embedding': {
+    case 'embedding':
+    case 'attention': {
       const [tokens] = shape;
-      if (shape.length !== 1 || tokens === undefined) throw new AntiphonError('study-invalid', `an embedding encoder needs records of shape [tokens], found [${shape.join(', ')}]`);
-      const { vocabulary, width } = encoder;
-      return [embeddingBag('encoder/embedding', { tokens, vocabulary, width }), ...denseLayers({ encoder, inputs: width, activation, features, last })];
+      if (shape.length !== 1 || tokens === undefined) throw new AntiphonError('study-invalid', `an ${encoder.type} encoder needs records of shape [tokens], found [${shape.join(', ')}]`);
+      const size = { tokens, ...encoder };
+      const pool = encoder.type === 'embedding' ? embeddingBag('encoder/embedding', size) : attentionPool('encoder/attention', { ...size, heads: encoder.heads });
+      return [pool, ...denseLayers({ encoder, inputs: sizeOf(pool.outputShape), activation, features, last })];
     }
     case 'cnn': {
       const [height, width, channels] = shape;
@@ -168,7 +171,8 @@ function convolutions({ encoder, kernel, stride, activation, features, last, ...
 }
 
 function checkSizes({ shape, features, classes, encoder }: NetworkSpec): void {
-  const widths = 'filters' in encoder ? [...encoder.filters, encoder.kernel, encoder.stride, encoder.groups] : [...encoder.hidden, ...('vocabulary' in encoder ? [encoder.vocabulary, encoder.width] : [])];
+  const ofTokens = 'vocabulary' in encoder ? [encoder.vocabulary, encoder.width, ...(encoder.type === 'attention' ? [encoder.heads] : [])] : [];
+  const widths = 'filters' in encoder ? [...encoder.filters, encoder.kernel, encoder.stride, encoder.groups] : [...encoder.hidden, ...ofTokens];
   const sizes = [...shape, features, classes, ...widths];
   if (shape.length === 0 || !sizes.every((size) => Number.isInteger(size) && size > 0) || classes < 2) {
     throw new AntiphonError('study-invalid', `a network needs whole positive sizes and two classes, found shape [${shape.join(', ')}], ${features} features, ${classes} classes, encoder sizes [${widths.join(', ')}]`);

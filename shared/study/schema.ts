@@ -63,10 +63,13 @@ const tokens = {
 /** The mean of the tokens' rows of a table [vocabulary, width], then `hidden` layers, then the features. */
 const embedding = z.strictObject({ type: z.literal('embedding'), ...tokens });
 
-const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d, embedding]);
+/** `heads` means of the tokens' rows, weighted by attention (shared/model/layers/attention.ts), then as `embedding`. */
+const attention = z.strictObject({ type: z.literal('attention'), ...tokens, width: count.max(256).default(32), heads: count.max(16).default(2) });
+
+const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d, embedding, attention]);
 
 const modality = z.strictObject({
-  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d, [tokens] for embedding (any, flattened, for mlp). */
+  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d, [tokens] for embedding and attention (any, flattened, for mlp). */
   shape: z.array(count).min(1).max(3),
   encoder,
   records,

@@ -47,6 +47,7 @@ it('a site with more damaged files than the study allows does not start, and say
 
 describe.each([
   ['embedding', '{ type: embedding, vocabulary: 1024, width: 16, activation: tanh }'],
+  ['attention', '{ type: attention, vocabulary: 1024, width: 16, heads: 2, activation: tanh }'],
 ])('notes that an encoder reads token by token: %s', (_name, encoder) => {
   it('train privately at sites of a column and of files alike, and tell the complaints apart better than chance', async () => {
     const folder = temporaryFolder();

@@ -19,6 +19,8 @@ const specs: Record<string, NetworkSpec> = {
   'cnn1d, three channels, group norm': { shape: [25, 3], encoder: { type: 'cnn1d', filters: [4, 5, 6], kernel: 6, stride: 2, activation: 'tanh', normalise: 'group', groups: 1 }, features: 4, classes: 4 },
   'embedding, few tokens': { shape: [8], encoder: { type: 'embedding', vocabulary: 11, width: 6, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 },
   'embedding, hidden layer': { shape: [23], encoder: { type: 'embedding', vocabulary: 300, width: 9, hidden: [7], activation: 'relu', normalise: 'layer' }, features: 4, classes: 4 },
+  'attention, one head': { shape: [8], encoder: { type: 'attention', vocabulary: 11, width: 6, heads: 1, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 },
+  'attention, three heads, hidden layer': { shape: [23], encoder: { type: 'attention', vocabulary: 300, width: 7, heads: 3, hidden: [6], activation: 'relu', normalise: 'none' }, features: 4, classes: 4 },
   'cnn1d, stride 5 beyond kernel 3': { shape: [29, 2], encoder: { type: 'cnn1d', filters: [6], kernel: 3, stride: 5, activation: 'tanh', normalise: 'none', groups: 1 }, features: 4, classes: 2 },
 };
 

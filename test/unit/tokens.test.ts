@@ -6,6 +6,7 @@ import { buildDataset, type Dataset } from '../../shared/data/dataset.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
 import { hashTerm, termsOf, tokenReader } from '../../shared/data/text.ts';
 import { clippedGradientSum, gradientSum } from '../../shared/model/gradients.ts';
+import { attentionPool } from '../../shared/model/layers/attention.ts';
 import { embeddingBag } from '../../shared/model/layers/embedding.ts';
 import { createNetwork, networkOf, type Network } from '../../shared/model/network.ts';
 import { tf } from '../../shared/model/tf.ts';
@@ -132,6 +133,9 @@ describe('a study of tokens is refused', () => {
   it('and without any of this it has the defaults of the documentation', () => {
     const own = study((text) => text.replace(', vocabulary: 100, width: 3', ''));
     expect(own.modalities['note']?.encoder).toEqual({ type: 'embedding', vocabulary: 4096, width: 32, hidden: [], activation: 'relu', normalise: 'none' });
+    const attended = study((text) => text.replace('type: embedding, vocabulary: 100, width: 3', 'type: attention'));
+    expect(attended.modalities['note']?.encoder).toEqual({ type: 'attention', vocabulary: 4096, width: 32, heads: 2, hidden: [], activation: 'relu', normalise: 'none' });
+    expect(networkOf(attended, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 32], [32], [2, 32], [64, 64], [64], [64, 2], [2]]);
     expect(networkOf(own, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 64], [64], [64, 2], [2]]);
   });
 });
@@ -159,8 +163,49 @@ describe.each(['wasm', 'cpu'] as const)('on %s', (backend) => {
   });
 });
 
+describe.each(['wasm', 'cpu'] as const)('attention on %s', (backend) => {
+  it('is a mean of the rows of the tokens that are there, weighted by softmax of their keys and each query, and zeros for padding alone', async () => {
+    await openBackend(backend);
+    const [vocabulary, width, heads] = [6, 2, 2];
+    const wave = (count: number, from: number): number[] => Array.from({ length: count }, (_, i) => 1.5 * Math.sin(from + 1.3 * i));
+    const [table, kernel, bias, queries] = [wave(12, 0), wave(4, 2), wave(2, 5), wave(4, 7)];
+    const records = [[5, 1, 5, 0], [0, 0, 0, 0], [0, 2, 0, 0]];
+    const found = tf.tidy(() => {
+      const parameters = [tf.tensor2d(table, [vocabulary, width]), tf.tensor2d(kernel, [width, width]), tf.tensor1d(bias), tf.tensor2d(queries, [heads, width])];
+      return attentionPool('a', { tokens: 4, vocabulary, width, heads }).forward(tf.tensor2d(records), parameters).output.arraySync() as number[][];
+    });
+    const row = (token: number): number[] => table.slice(token * width, (token + 1) * width);
+    const key = (token: number): number[] => bias.map((b, j) => Math.tanh(b + row(token).reduce((sum, value, i) => sum + value * kernel[i * width + j]!, 0)));
+    records.forEach((record, r) => {
+      const tokens = record.filter((token) => token !== 0);
+      for (let head = 0; head < heads; head += 1) {
+        const terms = tokens.map((token) => Math.exp(key(token).reduce((sum, value, j) => sum + value * queries[head * width + j]!, 0)));
+        const total = terms.reduce((a, b) => a + b, 0);
+        for (let j = 0; j < width; j += 1) {
+          expect(found[r]![head * width + j]).toBeCloseTo(tokens.reduce((sum, token, t) => sum + (terms[t]! / total) * row(token)[j]!, 0), 5);
+        }
+      }
+    });
+  });
+});
+
+describe('attention under any weights', () => {
+  it('weights so large that scores overflow give no gradient that counts, nor a failure', async () => {
+    await openBackend('wasm');
+    const network = encoders.attention;
+    for (const scale of [1e4, 1e12, 1e30, Infinity]) {
+      const weights = loadWeights(network, network.initialise(4, 'm').map((value) => (value === 0 ? 0 : value * scale)));
+      const sum = await clippedGradientSum({ network, weights, features: Float32Array.from([...new Array<number>(9).fill(3), ...new Array<number>(9).fill(0), 1, 2, 3, 4, 5, 6, 0, 0, 0]), labels: Int32Array.of(0, 1, 2), microBatch: 3, clipThreshold: 0.5 });
+      disposeWeights(weights);
+      expect(sum.every(Number.isFinite)).toBe(true);
+      expect(length(sum)).toBeLessThanOrEqual(1.5 * (1 + 1e-5));
+    }
+  });
+});
+
 const encoders = {
   embedding: createNetwork({ shape: [9], encoder: { type: 'embedding', vocabulary: 20, width: 4, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 }),
+  attention: createNetwork({ shape: [9], encoder: { type: 'attention', vocabulary: 20, width: 4, heads: 2, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 }),
 } satisfies Record<string, Network>;
 
 describe.each(Object.entries(encoders))('private training of an encoder of tokens: %s', (_name, network) => {
