@@ -1,5 +1,5 @@
 import type { Layer } from '../layer.ts';
-import { tf, type Tensor, type Tensor2D } from '../tf.ts';
+import { tf, type Rank, type Tensor, type Tensor1D, type Tensor2D } from '../tf.ts';
 
 export interface EmbeddingShape {
   /** Per record, padding included. */
@@ -42,6 +42,17 @@ export const EMBEDDING_START = { type: 'he', fanIn: 2 } as const;
 /** [batch, vocabulary]: count of each token / number of tokens; padding counts nothing. */
 export function tokenShares(x: Tensor, vocabulary: number): Tensor2D {
   const present = tf.step(x as Tensor2D);
-  const counts = tf.denseBincount(tf.cast(x as Tensor2D, 'int32'), present, vocabulary);
+  const counts = tf.reshape<Rank.R2>(tokenCounts(tokenPlaces(x, vocabulary), { present, vocabulary }), [-1, vocabulary]);
   return tf.divNoNan(counts, tf.sum(present, 1, true));
+}
+
+/** [batch * tokens]: each token's place in a flat [batch * vocabulary]. */
+export function tokenPlaces(x: Tensor, vocabulary: number): Tensor1D {
+  const starts = tf.mul(tf.expandDims(tf.range(0, x.shape[0], 1, 'int32'), 1), tf.scalar(vocabulary, 'int32'));
+  return tf.reshape<Rank.R1>(tf.add(tf.cast(x, 'int32'), starts), [-1]);
+}
+
+/** [batch * vocabulary]: the sum of `present` [batch, tokens] at each place. Flat, because TFJS' count of rows is wrong on WebGPU. */
+export function tokenCounts(places: Tensor1D, { present, vocabulary }: { readonly present: Tensor2D; readonly vocabulary: number }): Tensor1D {
+  return tf.denseBincount(places, tf.reshape<Rank.R1>(present, [-1]), present.shape[0] * vocabulary);
 }
