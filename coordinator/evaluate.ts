@@ -28,7 +28,7 @@ export interface Scorer {
   readonly scoreDegraded: (set: EvaluationSet) => Promise<readonly DegradedModality[]>;
 }
 
-/** Standard deviations of each encoder input, of the noisy copies that teach how far unusual records are to be believed. */
+/** Standard deviations of each encoder input (of tokens: as degrade.ts has it), of the noisy copies that teach how far unusual records are to be believed. */
 const STRENGTHS = [1, 2, 4];
 /** Public randomness: the records are public. */
 const NOISE_SEED = 20_250_515;
@@ -38,7 +38,7 @@ export async function createScorer({ model, networks, selection, fusion }: Evalu
     const modality = set.modalities[name];
     const network = networks.get(name);
     invariant(modality !== undefined && network !== undefined, `modality ${name}`);
-    return { ...modality, size: network.inputSize };
+    return { ...modality, size: network.inputSize, vocabulary: network.vocabulary };
   };
   const scoreInputs = async (name: string, inputs: Inputs, typical: Typical | undefined): Promise<ScoredRecords> => {
     const network = networks.get(name);

@@ -9,6 +9,7 @@ import { isParquet } from '../../shared/data/table.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { uniformIndex } from '../../shared/privacy/poisson.ts';
 import { freshBytes, type RandomSource } from '../../shared/privacy/random.ts';
+import { vocabularyOf } from '../../shared/study/encoder-input.ts';
 import type { FilterSpec, Modality, RecordsSpec, SiteSpec, Study } from '../../shared/study/schema.ts';
 
 export interface CanaryRequest {
@@ -25,7 +26,7 @@ export interface CanaryRequest {
 /**
  * Patients made for an audit, one record each, read by the site's own reader from files that exist in memory only: a class at random, and every feature at one
  * of the two ends of what the study's transform lets through (without a bound there: of what the site's records reach), at random. So their gradients
- * are as long as a record can make them and as different from each other as the model allows. Nothing about them depends on who takes part.
+ * are as long as a record can make them and as different from each other as the model allows; of tokens: one at random, again and again. Nothing about them depends on who takes part.
  */
 export async function makeCanaries(request: CanaryRequest): Promise<Dataset> {
   const { study, site, count } = request;
@@ -89,6 +90,11 @@ function sizeOfRecord({ shape }: Modality): number {
 /** [count, features], before the study's transform. */
 function rawFeatures({ count, like, spec, random }: { readonly count: number; readonly like: Dataset; readonly spec: Modality; readonly random: RandomSource }): Float32Array {
   const size = sizeOfRecord(spec);
+  const vocabulary = vocabularyOf(spec.encoder);
+  if (vocabulary !== undefined) {
+    const tokens = Array.from({ length: count }, () => 1 + uniformIndex(vocabulary - 1, random));
+    return Float32Array.from({ length: count * size }, (_, i) => tokens[Math.floor(i / size)]!);
+  }
   const { subtract, divideBy, clip } = spec.records.transform;
   if (clip >= UNBOUNDED && spec.records.frontEnd !== undefined) {
     throw new AntiphonError('study-invalid', 'canaries behind a front-end need a bound on the records: give transform.clip in the study, or audit another modality with --modality');

@@ -1,26 +1,26 @@
 import { fromUtf8 } from '../bytes.ts';
 import { assertNever, invariant } from '../errors.ts';
-import { planeOf, soundOf } from '../study/encoder-input.ts';
-import type { Modality, RecordFilesSpec, SoundSpec } from '../study/schema.ts';
+import { planeOf, soundOf, vocabularyOf } from '../study/encoder-input.ts';
+import type { EncoderSpec, Modality, RecordFilesSpec, SoundSpec, TextSpec } from '../study/schema.ts';
 import { dicomPicture } from './dicom.ts';
 import type { DataFiles, Unreadable } from './files.ts';
 import { createLogMel, samplesOf } from './mel.ts';
 import { resample } from './resample.ts';
 import { resizePicture } from './resize.ts';
-import { hashedTextReader } from './text.ts';
+import { hashedTextReader, tokenReader } from './text.ts';
 
 /** A record's raw features, [its modality's shape] row-major, from the cell of the index that names its file or holds its text. */
 export type RecordReader = (cell: string) => Promise<Float32Array | Unreadable>;
 
 /** For modalities with `files` or `text`; undefined for those with `values`. The study parser has checked that format and shape fit. */
-export function recordReader(files: DataFiles, { shape, records }: Modality): { readonly column: string; readonly purpose: string; readonly read: RecordReader } | undefined {
+export function recordReader(files: DataFiles, { shape, records, encoder }: Modality): { readonly column: string; readonly purpose: string; readonly read: RecordReader } | undefined {
   const { text, files: spec } = records;
   if (text !== undefined) {
-    const read = hashedTextReader(text, shape[0] ?? 0);
+    const read = textReader(text, { shape, encoder });
     return { column: text.column, purpose: 'records.text.column', read: (cell) => Promise.resolve(read(cell)) };
   }
   if (spec === undefined) return undefined;
-  const decode = decoderOf(spec, { shape, files });
+  const decode = decoderOf(spec, { shape, encoder, files });
   return {
     column: spec.column,
     purpose: 'records.files.column',
@@ -34,7 +34,14 @@ export function recordReader(files: DataFiles, { shape, records }: Modality): { 
 
 type Decode = (bytes: Uint8Array) => Float32Array | Unreadable | Promise<Float32Array | Unreadable>;
 
-function decoderOf(spec: RecordFilesSpec, { shape, files: { decoders } }: { readonly shape: readonly number[]; readonly files: DataFiles }): Decode {
+/** What the encoder reads of a text: token numbers, or counts of its terms. */
+function textReader(spec: Pick<TextSpec, 'unit' | 'ngrams' | 'counts' | 'unitLength'>, { shape, encoder }: { readonly shape: readonly number[]; readonly encoder: EncoderSpec }): (text: string) => Float32Array {
+  const length = shape[0] ?? 0;
+  const vocabulary = vocabularyOf(encoder);
+  return vocabulary === undefined ? hashedTextReader(spec, length) : tokenReader(spec, { tokens: length, vocabulary });
+}
+
+function decoderOf(spec: RecordFilesSpec, { shape, encoder, files: { decoders } }: { readonly shape: readonly number[]; readonly encoder: EncoderSpec; readonly files: DataFiles }): Decode {
   switch (spec.format) {
     case 'image': {
       const wanted = { ...wantedSize(shape), fit: spec.fit, maxPixels: spec.maxPixels };
@@ -52,7 +59,7 @@ function decoderOf(spec: RecordFilesSpec, { shape, files: { decoders } }: { read
     case 'sound':
       return soundDecoder(spec, { shape, decoders });
     case 'text': {
-      const read = hashedTextReader(spec, shape[0] ?? 0);
+      const read = textReader(spec, { shape, encoder });
       return (bytes) => {
         const text = textOf(bytes);
         return text === undefined ? { unreadable: 'it is not UTF-8 text; convert it, for example with iconv' } : read(text);

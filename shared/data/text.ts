@@ -20,6 +20,21 @@ export function hashedTextReader(spec: Pick<TextSpec, 'unit' | 'ngrams' | 'count
   };
 }
 
+/** What is not a token in a row of token numbers. */
+export const PADDING = 0;
+
+/**
+ * The first `tokens` terms of a text in their order, as numbers 1 .. vocabulary - 1 of the same public hash, then padding: no vocabulary is learnt, and terms may share a number.
+ * Golden rows are in test/unit/text.test.ts.
+ */
+export function tokenReader(spec: Pick<TextSpec, 'unit' | 'ngrams'>, { tokens, vocabulary }: { readonly tokens: number; readonly vocabulary: number }): (text: string) => Float32Array {
+  return (text) => {
+    const row = new Float32Array(tokens).fill(PADDING);
+    termsOf(text, spec).slice(0, tokens).forEach((term, i) => (row[i] = 1 + (hashTerm(term) % (vocabulary - 1))));
+    return row;
+  };
+}
+
 /**
  * Runs of 1 to `ngrams` neighbours, joined by a space. Words are what letters, marks and digits make, apostrophes inside them included, after Unicode's
  * compatibility form (NFKC) and lower case; all else parts them. Characters are code points of the words, with a space where a word ends.

@@ -1,4 +1,5 @@
 import { AntiphonError, invariant } from '../errors.ts';
+import { vocabularyOf } from '../study/encoder-input.ts';
 import type { Modality, TransformSpec } from '../study/schema.ts';
 import type { DataFiles, ParquetColumns } from './files.ts';
 import { createFrontEnd } from './front-end.ts';
@@ -93,9 +94,10 @@ export type RecordNormaliser = (raw: RawRecord, target: Float32Array, offset: nu
 
 /** What the encoder gets of each record: transformed, then through the modality's front-end where it has one; `size` features each. */
 export function encoderInput(modality: { readonly name: string; readonly spec: Modality }): { readonly size: number; readonly prepare: RecordNormaliser } {
-  const { shape, records } = modality.spec;
+  const { shape, records, encoder } = modality.spec;
   const rawSize = shape.reduce((product, length) => product * length, 1);
-  const normalise = normaliser(rawSize, modality);
+  const vocabulary = vocabularyOf(encoder);
+  const normalise = vocabulary === undefined ? normaliser(rawSize, modality) : tokensOnly(normaliser(rawSize, modality), { tokens: rawSize, vocabulary });
   if (records.frontEnd === undefined) return { size: rawSize, prepare: normalise };
   const { size, apply } = createFrontEnd(records.frontEnd, shape);
   const record = new Float32Array(rawSize);
@@ -106,6 +108,19 @@ export function encoderInput(modality: { readonly name: string; readonly spec: M
       if (present) apply(record, target, offset);
       return present;
     },
+  };
+}
+
+/** Whatever the encoder looks up in its table is there: anything but a token number is refused here. */
+function tokensOnly(normalise: RecordNormaliser, { tokens, vocabulary }: { readonly tokens: number; readonly vocabulary: number }): RecordNormaliser {
+  return (raw, target, offset) => {
+    const present = normalise(raw, target, offset);
+    for (let i = 0; present && i < tokens; i += 1) {
+      const token = target[offset + i]!;
+      if (Number.isInteger(token) && token >= 0 && token < vocabulary) continue;
+      throw new AntiphonError('data-invalid', `expected a token number, whole and from 0 (none) to ${vocabulary - 1}, in ${raw.place(i)}, found another; correct the file, or raise the vocabulary of the modality's encoder`);
+    }
+    return present;
   };
 }
 

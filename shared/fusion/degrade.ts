@@ -4,7 +4,7 @@ import type { Inputs, Typical } from './typicality.ts';
 export const DEGRADATIONS = ['noise', 'blank', 'swap', 'missing'] as const;
 export type Degradation = (typeof DEGRADATIONS)[number];
 
-/** Standard deviations of each encoder input. */
+/** Standard deviations of each encoder input; of tokens, all but 2^-strength become others. */
 export const NOISE_STRENGTH = 2;
 
 /** Every record degraded. `uniform` in [0, 1): public randomness, these are public records. */
@@ -12,6 +12,7 @@ export function degrade(kind: Degradation, inputs: Inputs, { typical, uniform, s
   const { features, present, size } = inputs;
   switch (kind) {
     case 'noise':
+      if (inputs.vocabulary !== undefined) return { ...inputs, features: garbled(features, { vocabulary: inputs.vocabulary, share: 1 - 2 ** -strength, uniform }) };
       return { ...inputs, features: features.map((x, k) => x + strength * Math.sqrt(typical?.variance[k % size] ?? 1) * normal(uniform)) };
     case 'blank':
       return { ...inputs, features: new Float32Array(features.length) };
@@ -20,6 +21,11 @@ export function degrade(kind: Degradation, inputs: Inputs, { typical, uniform, s
     case 'swap':
       return { ...inputs, features: swapped(inputs, uniform) };
   }
+}
+
+/** Each token, with probability `share`, becomes any token; padding stays. */
+function garbled(features: Float32Array, { vocabulary, share, uniform }: { readonly vocabulary: number; readonly share: number; readonly uniform: () => number }): Float32Array {
+  return features.map((token) => (token !== 0 && uniform() < share ? 1 + Math.floor(uniform() * (vocabulary - 1)) : token));
 }
 
 /** Every record becomes another patient's: the next one's in a random order. */

@@ -25,6 +25,8 @@ export interface ParameterShape {
 export interface Layer {
   readonly name: string;
   readonly parameters: readonly ParameterShape[];
+  /** The input is token numbers, whole and 0 .. vocabulary - 1, 0 for none, and has no gradient. Omitted: any finite numbers. */
+  readonly vocabulary?: number;
   /** Of one example, without the batch axis. */
   readonly outputShape: readonly number[];
   /** The longest float32 sum inside `squaredNorms` (0 without parameters): bounds its error. */

@@ -4,14 +4,16 @@ import type { EncoderSpec, HeadInitialSpec, Study } from '../study/schema.ts';
 import { drawParameter, seededUniform } from './initialise.ts';
 import type { InitialValues, Layer, ParameterShape } from './layer.ts';
 import { relu, tanh } from './layers/activation.ts';
+import { attentionPool } from './layers/attention.ts';
 import { conv2d } from './layers/conv2d.ts';
 import { dense } from './layers/dense.ts';
+import { embeddingBag } from './layers/embedding.ts';
 import { groupNorm } from './layers/normalise.ts';
 import type { Pair } from './layers/conv2d-plan.ts';
 import { flatten, reshape } from './layers/plain.ts';
 
 export interface NetworkSpec {
-  /** Of one record as the encoder sees it: [features] or [height, width, channels]. */
+  /** Of one record as the encoder sees it: [features], [tokens] or [height, width, channels]. */
   readonly shape: readonly number[];
   readonly encoder: EncoderSpec;
   /** Width of the shared head's input. */
@@ -36,6 +38,8 @@ export interface Network {
   readonly headSize: number;
   /** Numbers in one record. */
   readonly inputSize: number;
+  /** Records are token numbers, whole and 0 .. vocabulary - 1; undefined: any finite numbers. */
+  readonly vocabulary: number | undefined;
   /** Longest float32 sum in a per-patient norm: over layers and inside them. */
   readonly longestReduction: number;
   /** Weights of round 0 from public randomness; the head depends on the seed alone and is the same for every modality. */
@@ -75,6 +79,7 @@ export function assembleNetwork(spec: NetworkSpec, encoder: readonly Layer[]): N
     encoderSize: offset - headSize,
     headSize,
     inputSize: sizeOf(spec.shape),
+    vocabulary: layers[0]?.vocabulary,
     longestReduction: layers.length + Math.max(...layers.map((layer) => layer.longestReduction)),
     initialise: (seed, modality) => {
       const flat = new Float32Array(offset);
@@ -89,18 +94,16 @@ function encoderLayers({ shape, encoder, features, headInitial }: NetworkSpec): 
   const activation = encoder.activation === 'relu' ? relu : tanh;
   // Zero features in front of a large head: every record starts at equal class probabilities, and the first gradients are all of the encoder's last layer.
   const last = (width: number): InitialValues => (headInitial === undefined ? { type: 'he', fanIn: width } : { type: 'zeros' });
-  const layers: Layer[] = [];
   switch (encoder.type) {
-    case 'mlp': {
-      let width = sizeOf(shape);
-      if (shape.length > 1) layers.push(flatten('encoder/flatten', shape));
-      [...encoder.hidden, features].forEach((outputs, i) => {
-        layers.push(dense(`encoder/dense${i}`, width, outputs, i === encoder.hidden.length ? last(width) : { type: 'he', fanIn: width }));
-        if (encoder.normalise === 'layer') layers.push(groupNorm(`encoder/norm${i}`, [outputs], 1));
-        layers.push(activation(`encoder/activation${i}`, [outputs]));
-        width = outputs;
-      });
-      return layers;
+    case 'mlp':
+      return [...(shape.length > 1 ? [flatten('encoder/flatten', shape)] : []), ...denseLayers({ encoder, inputs: sizeOf(shape), activation, features, last })];
+    case 'embedding':
+    case 'attention': {
+      const [tokens] = shape;
+      if (shape.length !== 1 || tokens === undefined) throw new AntiphonError('study-invalid', `an ${encoder.type} encoder needs records of shape [tokens], found [${shape.join(', ')}]`);
+      const size = { tokens, ...encoder };
+      const pool = encoder.type === 'embedding' ? embeddingBag('encoder/embedding', size) : attentionPool('encoder/attention', { ...size, heads: encoder.heads });
+      return [pool, ...denseLayers({ encoder, inputs: sizeOf(pool.outputShape), activation, features, last })];
     }
     case 'cnn': {
       const [height, width, channels] = shape;
@@ -123,14 +126,26 @@ function encoderLayers({ shape, encoder, features, headInitial }: NetworkSpec): 
   }
 }
 
-interface Convolutions {
-  readonly encoder: Exclude<EncoderSpec, { type: 'mlp' }>;
-  readonly input: readonly [number, number, number];
-  readonly kernel: Pair;
-  readonly stride: Pair;
+interface Last {
   readonly activation: (name: string, shape: readonly number[]) => Layer;
   readonly features: number;
   readonly last: (width: number) => InitialValues;
+}
+
+/** From [inputs] through the hidden layers to the features. */
+function denseLayers({ encoder: { hidden, normalise }, inputs, activation, features, last }: Last & { readonly encoder: { readonly hidden: readonly number[]; readonly normalise: 'none' | 'layer' }; readonly inputs: number }): readonly Layer[] {
+  return [...hidden, features].flatMap((outputs, i) => {
+    const width = hidden[i - 1] ?? inputs;
+    const own = dense(`encoder/dense${i}`, width, outputs, i === hidden.length ? last(width) : { type: 'he', fanIn: width });
+    return [own, ...(normalise === 'layer' ? [groupNorm(`encoder/norm${i}`, [outputs], 1)] : []), activation(`encoder/activation${i}`, [outputs])];
+  });
+}
+
+interface Convolutions extends Last {
+  readonly encoder: Extract<EncoderSpec, { type: 'cnn' | 'cnn1d' }>;
+  readonly input: readonly [number, number, number];
+  readonly kernel: Pair;
+  readonly stride: Pair;
 }
 
 /** Strided convolutions, then one dense layer to the features. */
@@ -156,7 +171,8 @@ function convolutions({ encoder, kernel, stride, activation, features, last, ...
 }
 
 function checkSizes({ shape, features, classes, encoder }: NetworkSpec): void {
-  const widths = encoder.type === 'mlp' ? encoder.hidden : [...encoder.filters, encoder.kernel, encoder.stride, encoder.groups];
+  const ofTokens = 'vocabulary' in encoder ? [encoder.vocabulary, encoder.width, ...(encoder.type === 'attention' ? [encoder.heads] : [])] : [];
+  const widths = 'filters' in encoder ? [...encoder.filters, encoder.kernel, encoder.stride, encoder.groups] : [...encoder.hidden, ...ofTokens];
   const sizes = [...shape, features, classes, ...widths];
   if (shape.length === 0 || !sizes.every((size) => Number.isInteger(size) && size > 0) || classes < 2) {
     throw new AntiphonError('study-invalid', `a network needs whole positive sizes and two classes, found shape [${shape.join(', ')}], ${features} features, ${classes} classes, encoder sizes [${widths.join(', ')}]`);

@@ -26,12 +26,22 @@ async function read(compute: () => Tensor[]): Promise<ArrayLike<number>[]> {
   }
 }
 
-/** One record per kind: negative everywhere, then both signs. Values differ by even gaps (no near ties) and are at least 0.1 in size. */
-function records(count: number, shape: readonly number[], uniform: () => number): Float32Array[] {
+/** One record per kind: negative everywhere, then both signs. Values differ by even gaps (no near ties) and are at least 0.1 in size. Tokens as `drawTokens` has them. */
+function records(count: number, { vocabulary }: Layer, { shape, uniform }: { readonly shape: readonly number[]; readonly uniform: () => number }): Float32Array[] {
   const size = sizeOf(shape);
+  if (vocabulary !== undefined) return Array.from({ length: count }, (_, record) => (record === 2 ? new Float32Array(size) : drawTokens(size, vocabulary, uniform)));
   return Array.from({ length: count }, (_, record) => {
     const order = Array.from({ length: size }, (__, i) => [uniform(), i] as const).sort(([a], [b]) => a - b);
     return Float32Array.from(order, ([draw, i]) => (record === 0 || draw * 7919 % 1 < 0.5 ? -1 : 1) * (0.1 + i / size));
+  });
+}
+
+/** A record of token numbers: the largest, some padding anywhere, some tokens that repeat. */
+export function drawTokens(size: number, vocabulary: number, uniform: () => number): Float32Array {
+  const often = Math.min(3, vocabulary - 1);
+  return Float32Array.from({ length: size }, (_, i) => {
+    const kind = uniform();
+    return i === 0 ? vocabulary - 1 : kind < 0.2 ? 0 : 1 + Math.floor(uniform() * (kind < 0.5 ? often : vocabulary - 1));
   });
 }
 
@@ -70,7 +80,7 @@ export async function inputGradientError(layer: Layer, inputShape: readonly numb
   const groups = Math.min(MAX_GROUPS, Math.ceil(size / GROUP));
   const parameters = drawParameters(layer, uniform);
   let worst = 0;
-  for (const record of records(2, inputShape, uniform)) {
+  for (const record of records(2, layer, { shape: inputShape, uniform })) {
     const [g] = drawGradients(1, layer.outputShape, uniform);
     const expected: number[] = [];
     const found: number[] = [];
@@ -110,7 +120,7 @@ export async function leakBetweenExamples(layer: Layer, inputShape: readonly num
   const zeros = new Float32Array(g!.length);
   const [back] = await read(() => {
     const weights = toTensors(layer, parameters);
-    const { saved } = layer.forward(stack(records(EXAMPLES, inputShape, uniform), inputShape), weights);
+    const { saved } = layer.forward(stack(records(EXAMPLES, layer, { shape: inputShape, uniform }), inputShape), weights);
     return [layer.backward(saved, weights, stack([zeros, g!, zeros, zeros], layer.outputShape))];
   });
   const size = sizeOf(inputShape);
@@ -129,7 +139,7 @@ export interface PerExampleErrors {
 export async function perExampleErrors(layer: Layer, inputShape: readonly number[]): Promise<PerExampleErrors> {
   const uniform = seededUniform(7, `examples/${layer.name}`);
   const parameters = drawParameters(layer, uniform);
-  const xs = records(EXAMPLES, inputShape, uniform);
+  const xs = records(EXAMPLES, layer, { shape: inputShape, uniform });
   const gs = drawGradients(EXAMPLES, layer.outputShape, uniform);
   const factors = [0.25, 1, 0.625, 0.875];
   const flat = (tensors: readonly Tensor[]): Tensor => tf.concat(tensors.map((tensor) => tf.reshape(tensor, [-1])));
@@ -156,7 +166,8 @@ export async function perExampleErrors(layer: Layer, inputShape: readonly number
       expectedWeighted[j]! += factors[i]! * alone![j]!;
       expectedSums[j]! += alone![j]!;
     }
-    normError = Math.max(normError, Math.abs(Math.sqrt(norms![i]! / squared) - 1));
+    // A record of padding has no gradient.
+    normError = Math.max(normError, squared === 0 ? norms![i]! : Math.abs(Math.sqrt(norms![i]! / squared) - 1));
   }
   return { norms: normError, weightedSums: distance(weighted!, expectedWeighted), sums: distance(sums!, expectedSums) };
 }
@@ -178,7 +189,7 @@ export async function parameterGradientError(layer: Layer, inputShape: readonly 
   const size = parameters.reduce((sum, { length }) => sum + length, 0);
   // Every probe is a forward pass and a copy of the parameters: fewer probes, of more entries, for large layers.
   const groups = Math.max(2, Math.min(Math.ceil(size / GROUP), 48, Math.floor(2e6 / size)));
-  const xs = records(2, inputShape, uniform);
+  const xs = records(2, layer, { shape: inputShape, uniform });
   const gs = drawGradients(2, layer.outputShape, uniform);
   const [gradient] = await read(() => {
     const { saved } = layer.forward(stack(xs, inputShape), toTensors(layer, parameters));

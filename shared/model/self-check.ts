@@ -4,7 +4,7 @@ import { seededUniform } from './initialise.ts';
 import type { Layer } from './layer.ts';
 import type { Network } from './network.ts';
 import { predictLogits } from './predict.ts';
-import { inputGradientError, leakBetweenExamples, parameterGradientError, perExampleErrors, type PerExampleErrors } from './self-check-layer.ts';
+import { drawTokens, inputGradientError, leakBetweenExamples, parameterGradientError, perExampleErrors, type PerExampleErrors } from './self-check-layer.ts';
 import { tf } from './tf.ts';
 import { disposeWeights, loadWeights } from './weights.ts';
 
@@ -54,7 +54,7 @@ export async function proveLayer(layer: Layer, inputShape: readonly number[], { 
     return found;
   };
   const gradients: number[] = [0];
-  if (ofInput) {
+  if (ofInput && layer.vocabulary === undefined) {
     worst(await leakBetweenExamples(layer, inputShape), 0, "one example's gradient apart from another's");
     gradients.push(worst(await inputGradientError(layer, inputShape), GRADIENT_TOLERANCE, 'the gradient of its input'));
   }
@@ -71,9 +71,12 @@ export async function proveLayer(layer: Layer, inputShape: readonly number[], { 
 /** The whole: clipped sums of a batch against examples clipped one by one in float64, and the loss's gradient against float64 softmax. */
 async function proveNetwork(network: Network): Promise<LayerReport> {
   const COUNT = 5;
-  const { spec, inputSize, headSize, encoderSize } = network;
+  const { spec, inputSize, headSize, encoderSize, vocabulary } = network;
   const uniform = seededUniform(11, 'self-check');
-  const features = Float32Array.from({ length: COUNT * inputSize }, (_, i) => (i < inputSize ? -uniform() : 2 * uniform() - 1));
+  const features =
+    vocabulary === undefined
+      ? Float32Array.from({ length: COUNT * inputSize }, (_, i) => (i < inputSize ? -uniform() : 2 * uniform() - 1))
+      : Float32Array.from(Array.from({ length: COUNT }, () => [...drawTokens(inputSize, vocabulary, uniform)]).flat());
   const labels = Int32Array.from({ length: COUNT }, (_, i) => i % spec.classes);
   // Off the initial values, which may be zeros: a layer behind zeros has no gradient to compare.
   const weights = loadWeights(network, network.initialise(11, 'self-check').map((value) => value + 0.2 * (2 * uniform() - 1)));

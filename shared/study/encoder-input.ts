@@ -1,12 +1,37 @@
 import { invariant } from '../errors.ts';
 import { melFilters, type MelSize } from '../data/mel.ts';
-import type { FrontEndSpec, Modality, RecordFilesSpec, SoundSpec } from './schema.ts';
+import type { EncoderSpec, FrontEndSpec, Modality, RecordFilesSpec, SoundSpec } from './schema.ts';
 
 /** Shape of what a modality's encoder sees: the record's own, or that of its front-end's output. Only for studies that have been validated. */
 export function encoderShape({ shape, records }: Pick<Modality, 'shape' | 'records'>): readonly number[] {
   const output = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
   invariant('shape' in output, 'a front-end that fits the record, as the study parser checked');
   return output.shape;
+}
+
+/** Of an encoder that reads token numbers, 0 .. vocabulary - 1; undefined for one of measured numbers. */
+export function vocabularyOf(encoder: EncoderSpec): number | undefined {
+  return 'vocabulary' in encoder ? encoder.vocabulary : undefined;
+}
+
+const MOST_TOKENS = 4096;
+
+/** Why a modality's records are no rows of token numbers for its encoder, and under which key of the modality. */
+export function tokensFault({ shape, encoder, records }: Modality): { readonly key: readonly string[]; readonly fault: string } | undefined {
+  const needs = `an ${encoder.type} encoder needs`;
+  const { frontEnd, transform, text, files } = records;
+  const [tokens = 0] = shape;
+  if (shape.length !== 1) return { key: ['shape'], fault: `${needs} [tokens], found [${shape.join(', ')}]` };
+  if (tokens > MOST_TOKENS) return { key: ['shape'], fault: `${needs} at most ${MOST_TOKENS} tokens a record, found ${tokens}` };
+  if (frontEnd !== undefined) return { key: ['records', 'frontEnd'], fault: `${needs} token numbers, of which a ${frontEnd.type} front-end makes something else: leave it out` };
+  const { subtract, divideBy, clip, missing = 0 } = transform;
+  if (subtract !== 0 || divideBy !== 1 || clip !== 1e6) return { key: ['records', 'transform'], fault: `${needs} token numbers as they are: leave out subtract, divideBy and clip` };
+  if (missing !== 0) return { key: ['records', 'transform', 'missing'], fault: `${needs} 0, padding, for a missing token, found ${missing}` };
+  const [key, spec] = text === undefined ? ['files', files] : ['text', text];
+  if (spec === undefined) return undefined;
+  if ('format' in spec && spec.format !== 'text') return { key: ['records', 'files', 'format'], fault: `${needs} text, or "values" that are token numbers; found ${spec.format}` };
+  if ('counts' in spec && (spec.counts !== 'log' || spec.unitLength)) return { key: ['records', key], fault: `${needs} the tokens themselves: leave out counts and unitLength` };
+  return undefined;
 }
 
 /** [height, width, channels] of a record that a front-end can take. */

@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { AntiphonError } from '../errors.ts';
 import { canonicalJson } from '../ledger/canonical.ts';
 import { isWithin, MAX_STUDY_BYTES } from '../lengths.ts';
-import { frontEndShape, recordFilesFault, textFault } from './encoder-input.ts';
+import { frontEndShape, recordFilesFault, textFault, tokensFault, vocabularyOf } from './encoder-input.ts';
 import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
 
@@ -162,9 +162,12 @@ function contradictions(study: Study): Fault[] {
   return faults;
 }
 
-function modalityFaults(name: string, { shape, encoder, records }: Modality, head: Study['head']): Fault[] {
+function modalityFaults(name: string, modality: Modality, head: Study['head']): Fault[] {
+  const { shape, encoder, records } = modality;
   const faults: Fault[] = [];
   const at = ['modalities', name];
+  const tokens = vocabularyOf(encoder) === undefined ? undefined : tokensFault(modality);
+  if (tokens !== undefined) return [{ path: [...at, ...tokens.key], message: tokens.fault }];
   const input = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
   if ('fault' in input) {
     faults.push({ path: [...at, 'records', 'frontEnd', input.key], message: input.fault });
@@ -173,7 +176,7 @@ function modalityFaults(name: string, { shape, encoder, records }: Modality, hea
     const needed = encoder.type === 'cnn' ? '[height, width, channels]' : '[length] or [length, channels]';
     faults.push({ path: [...at, key], message: `a ${encoder.type} needs ${needed}, ${what} [${input.shape.join(', ')}]` });
   }
-  if (encoder.type !== 'mlp' && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
+  if ('filters' in encoder && encoder.normalise === 'group' && encoder.filters.some((filters) => filters % encoder.groups !== 0)) {
     faults.push({ path: [...at, 'encoder', 'groups'], message: `${encoder.groups} groups must divide every entry of filters [${encoder.filters.join(', ')}]` });
   }
   if (head.initial?.type === 'orthogonal' && (encoder.activation !== 'tanh' || encoder.normalise === 'layer')) {

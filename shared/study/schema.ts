@@ -49,10 +49,27 @@ const cnn1d = z.strictObject({
   groups: count.default(4),
 });
 
-const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d]);
+/** For records of token numbers, 0 .. vocabulary - 1, 0 for none: texts, whose terms a public hash numbers (shared/data/text.ts), or `values` that are such numbers. */
+const tokens = {
+  /** Token numbers, the one of padding included. */
+  vocabulary: z.int().min(2).max(2 ** 18).default(4096),
+  /** Numbers a token is turned into. */
+  width: count.max(1024).default(32),
+  hidden: z.array(count).max(8).default([]),
+  activation: activation.default('relu'),
+  normalise: z.enum(['none', 'layer']).default('none'),
+};
+
+/** The mean of the tokens' rows of a table [vocabulary, width], then `hidden` layers, then the features. */
+const embedding = z.strictObject({ type: z.literal('embedding'), ...tokens });
+
+/** `heads` means of the tokens' rows, weighted by attention (shared/model/layers/attention.ts), then as `embedding`. */
+const attention = z.strictObject({ type: z.literal('attention'), ...tokens, width: count.max(256).default(32), heads: count.max(16).default(2) });
+
+const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d, embedding, attention]);
 
 const modality = z.strictObject({
-  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d (any, flattened, for mlp). */
+  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d, [tokens] for embedding and attention (any, flattened, for mlp). */
   shape: z.array(count).min(1).max(3),
   encoder,
   records,

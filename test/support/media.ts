@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import wavefile from 'wavefile';
+import { seededUniform } from '../../shared/model/initialise.ts';
 
 const EMOTIONS = ['ANG', 'DIS', 'FEA', 'HAP', 'NEU', 'SAD'];
 
@@ -50,4 +51,28 @@ export async function writeMvsa(data: string, tweets: number): Promise<void> {
     lines.push(`${i},${mood},${i}.jpg,"${`${text} #tag${i}`.replaceAll('"', '""')}",${i % 10 === 8 ? 'test' : i % 10 === 9 ? 'selection' : 'train'}`);
   }
   writeFileSync(join(data, 'mvsa-single', 'tweets.csv'), `${lines.join('\n')}\n`);
+}
+
+const SYMPTOMS: readonly (readonly string[])[] = [
+  ['fever', 'chills', 'sweats', 'rigors', 'hot', 'shivering'],
+  ['wheeze', 'breathless', 'cough', 'sputum', 'tight', 'orthopnoea'],
+  ['rash', 'itching', 'blister', 'redness', 'swelling', 'scaling'],
+];
+
+/** Notes of patients in a column and in files, made up: two a patient, some words of their complaint among many that say nothing; one note is empty, one file is not there. */
+export function writeNotes(data: string, patients: number): void {
+  const uniform = seededUniform(5, 'notes');
+  mkdirSync(join(data, 'notes'), { recursive: true });
+  const lines = ['patient,sample,complaint,note,file,split'];
+  for (let patient = 0; patient < patients; patient += 1) {
+    const kind = patient % SYMPTOMS.length;
+    const own = SYMPTOMS[kind] ?? [];
+    for (const visit of [1, 2]) {
+      const words = Array.from({ length: 8 + Math.floor(12 * uniform()) }, () => (uniform() < 0.3 ? own[Math.floor(own.length * uniform())] : `word${Math.floor(300 * uniform() ** 2)}`));
+      const [sample, note] = [`${patient}-${visit}`, patient === 4 && visit === 1 ? '...' : words.join(' ')];
+      if (sample !== '7-2') writeFileSync(join(data, 'notes', `${sample}.txt`), note);
+      lines.push(`${patient},${sample},${kind},"${note}",${sample}.txt,${patient % 10 === 8 ? 'test' : patient % 10 === 9 ? 'selection' : 'train'}`);
+    }
+  }
+  writeFileSync(join(data, 'notes.csv'), `${lines.join('\n')}\n`);
 }

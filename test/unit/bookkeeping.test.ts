@@ -17,11 +17,23 @@ const specs: Record<string, NetworkSpec> = {
   'cnn, group norm, kernel 5': { shape: [12, 12, 1], encoder: { type: 'cnn', filters: [4, 8], kernel: 5, stride: 2, activation: 'tanh', normalise: 'group', groups: 2 }, features: 6, classes: 3 },
   'cnn1d, one channel': { shape: [37], encoder: { type: 'cnn1d', filters: [4, 6], kernel: 7, stride: 4, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 },
   'cnn1d, three channels, group norm': { shape: [25, 3], encoder: { type: 'cnn1d', filters: [4, 5, 6], kernel: 6, stride: 2, activation: 'tanh', normalise: 'group', groups: 1 }, features: 4, classes: 4 },
+  'embedding, few tokens': { shape: [8], encoder: { type: 'embedding', vocabulary: 11, width: 6, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 },
+  'embedding, hidden layer': { shape: [23], encoder: { type: 'embedding', vocabulary: 300, width: 9, hidden: [7], activation: 'relu', normalise: 'layer' }, features: 4, classes: 4 },
+  'attention, one head': { shape: [8], encoder: { type: 'attention', vocabulary: 11, width: 6, heads: 1, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 },
+  'attention, three heads, hidden layer': { shape: [23], encoder: { type: 'attention', vocabulary: 300, width: 7, heads: 3, hidden: [6], activation: 'relu', normalise: 'none' }, features: 4, classes: 4 },
   'cnn1d, stride 5 beyond kernel 3': { shape: [29, 2], encoder: { type: 'cnn1d', filters: [6], kernel: 3, stride: 5, activation: 'tanh', normalise: 'none', groups: 1 }, features: 4, classes: 2 },
 };
 
+/** Records of all kinds: in a row, of one token again and again; of many, with padding behind; of padding alone; of few that repeat, with padding between; of the largest token. */
+function tokenAt(i: number, { inputSize, vocabulary }: { readonly inputSize: number; readonly vocabulary: number }): number {
+  const [record, at] = [Math.floor(i / inputSize) % 5, i % inputSize];
+  const many = 1 + ((7 * i) % (vocabulary - 1));
+  return [4, at < inputSize - 3 ? many : 0, 0, [2, 0, 7, 2, 3][at % 5]!, at % 2 === 0 ? vocabulary - 1 : many][record]!;
+}
+
 function examples(network: Network, n: number): { features: Float32Array; labels: Int32Array } {
-  const features = Float32Array.from({ length: n * network.inputSize }, (_, i) => Math.sin(1.7 * i) - 0.3);
+  const { inputSize, vocabulary } = network;
+  const features = Float32Array.from({ length: n * inputSize }, (_, i) => (vocabulary === undefined ? Math.sin(1.7 * i) - 0.3 : tokenAt(i, { inputSize, vocabulary })));
   return { features, labels: Int32Array.from({ length: n }, (_, i) => i % network.spec.classes) };
 }
 

@@ -167,24 +167,27 @@ describe('canaries', () => {
   });
 
   it('pass whatever the study selects: columns in a csv, a row that is the patient, filters on the label and on features, records from files, text and Parquet', async () => {
-    const text = (records: string, site: string): string => `antiphon: 1
+    const text = (records: string, site: string, encoder: string): string => `antiphon: 1
 name: other
 classes: [red, green, blue]
-modalities: { signal: { shape: [2], encoder: { type: mlp }, records: ${records} } }
+modalities: { signal: { shape: [2], encoder: ${encoder}, records: ${records} } }
 sites: [{ name: only, modality: signal, patients: 500, ${site} }]
 schedule: { rounds: 2, localSteps: 1 }
 optimiser: { local: { learningRate: 0.1 } }
 privacy: { protection: local-noise, clipNorm: 1, samplingRate: 0.1, delta: 0.00001, epsilon: 2 }
 `;
     const like: Dataset = { size: 2, features: Float32Array.of(1, -3, 2, 0.5), labels: Int32Array.of(0, 1), lines: Int32Array.of(2, 3), patients: { ids: ['a', 'b'], records: [Int32Array.of(0), Int32Array.of(1)] } };
-    const of = (records: string, site: string): Promise<Dataset> => {
-      const other = parseStudy(text(records, site), 'other.yaml');
+    const of = (records: string, site: string, encoder = '{ type: mlp }'): Promise<Dataset> => {
+      const other = parseStudy(text(records, site, encoder), 'other.yaml');
       return makeCanaries({ study: other, site: other.sites[0]!, count: 40, like, files, primitives, random: createKeyStream() });
     };
     const oneFile = await of('{ index: a.csv, values: a.csv, columns: [u, v], patient: who, label: class, where: { class: [green, blue], v: 7 } }', 'where: { class: [red, green], hospital: "north, \\"old\\"" }');
     expect(new Set(oneFile.labels)).toEqual(new Set([1]));
     expect(new Set(featuresOf(oneFile).filter((_, i) => i % 2 === 1))).toEqual(new Set([7]));
     expect(new Set(featuresOf(oneFile).filter((_, i) => i % 2 === 0))).toEqual(new Set([-2, 2]));
+    const tokens = await of('{ index: a.csv, text: { column: said }, patient: who, label: class }', 'share: { from: 0, to: 0.4 }', '{ type: embedding, vocabulary: 30 }');
+    expect(new Set(featuresOf(tokens).map((token, i) => (i % 2 === 0 ? 0 : token - featuresOf(tokens)[i - 1]!)))).toEqual(new Set([0]));
+    expect(new Set(featuresOf(tokens)).size).toBeGreaterThan(10);
     const twoFiles = await of('{ index: a.csv, values: b.csv, columns: [who, class], patient: who, label: class, row: at }', 'share: { from: 0.3, to: 0.4 }');
     expect(twoFiles.labels).toHaveLength(40);
     const rowIsPatient = await of('{ index: a.csv, values: b.npy, patient: who, label: class, row: who, transform: { clip: 2 } }', 'share: { from: 0, to: 0.2 }');

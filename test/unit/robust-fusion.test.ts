@@ -143,6 +143,28 @@ describe('what is unusual', () => {
     expect([...withoutBlanks({ size: 4, present: Uint8Array.of(1), features: new Float32Array(4) })]).toEqual([1]);
   });
 
+  it('texts are compared by the tokens they hold, garbled ones lie far out, and one without a token counts as missing', () => {
+    const vocabulary = 400;
+    const texts: Inputs = { ...inputs, vocabulary, features: inputs.features.map((_, k) => (k % size < 16 ? 1 + Math.floor(30 * uniform() ** 2) : 0)) };
+    const common = typicalOf(texts)!;
+    expect(common.mean).toHaveLength(vocabulary);
+    expect(common.mean.reduce((a, b) => a + b)).toBeCloseTo(1, 6);
+    // The same words in another order are the same text.
+    const { features } = texts;
+    const turned = { ...texts, features: features.map((_, k) => features[k - (k % size) + ((k + 5) % size)]!) };
+    atypicality(common, turned).forEach((value, i) => {
+      expect(value).toBeCloseTo(atypicality(common, texts)[i]!, 3);
+    });
+    const garbled = degrade('noise', texts, { typical: common, uniform, strength: 2 });
+    expect(Math.min(...atypicality(common, garbled))).toBeGreaterThan(2);
+    const changed = garbled.features.filter((token, k) => token !== texts.features[k]).length / (300 * 16);
+    expect(changed).toBeGreaterThan(0.72);
+    expect(changed).toBeLessThan(0.78);
+    expect([...garbled.features].every((token, k) => Number.isInteger(token) && token < vocabulary && token > 0 === k % size < 16)).toBe(true);
+    expect([...withoutBlanks({ size: 3, vocabulary, present: Uint8Array.of(1, 1, 0), features: Float32Array.of(0, 0, 0, 0, 7, 7, 1, 2, 3) })]).toEqual([0, 1, 0]);
+    expect([...withoutBlanks({ size: 9, vocabulary, present: Uint8Array.of(1), features: new Float32Array(9).fill(4) })]).toEqual([1]);
+  });
+
   it('each degradation is what it says: noise of the stated size, nothing, another record of the same patients, none', () => {
     const { features } = degrade('noise', inputs, { typical, uniform, strength: 2 });
     const ratio = features.reduce((sum, x, k) => sum + (x - inputs.features[k]!) ** 2 / typical.variance[k % size]!, 0) / features.length;

@@ -18,6 +18,8 @@ const [DAWN, TFJS_WEBGPU]: readonly [string, string] = ['webgpu', '@tensorflow/t
 const mlp: NetworkSpec = { shape: [11], encoder: { type: 'mlp', hidden: [9], activation: 'tanh', normalise: 'layer' }, features: 6, classes: 3 };
 const cnn: NetworkSpec = { shape: [9, 7, 2], encoder: { type: 'cnn', filters: [4, 6], kernel: 3, stride: 2, activation: 'relu', normalise: 'group', groups: 2 }, features: 5, classes: 3 };
 const signal: NetworkSpec = { shape: [23, 2], encoder: { type: 'cnn1d', filters: [4, 6], kernel: 5, stride: 3, activation: 'relu', normalise: 'none', groups: 1 }, features: 5, classes: 3 };
+const words: NetworkSpec = { shape: [12], encoder: { type: 'embedding', vocabulary: 60, width: 6, hidden: [], activation: 'tanh', normalise: 'none' }, features: 5, classes: 3 };
+const attended: NetworkSpec = { ...words, encoder: { type: 'attention', vocabulary: 60, width: 6, heads: 2, hidden: [], activation: 'tanh', normalise: 'none' } };
 
 /** Why WebGPU cannot be tested here; undefined: it can. */
 async function missing(): Promise<string | undefined> {
@@ -57,10 +59,10 @@ suite(() => {
     tf.dispose([...many, sum]);
   });
 
-  it('passes the self-check with an mlp, a cnn and a signal encoder, and leaves no tensor', async () => {
+  it('passes the self-check with an mlp, a cnn, a signal encoder and encoders of tokens, and leaves no tensor', async () => {
     const before = tf.memory().numTensors;
-    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn), createNetwork(signal)]);
-    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(3);
+    const { layers } = await proveBackend([createNetwork(mlp), createNetwork(cnn), createNetwork(signal), createNetwork(words), createNetwork(attended)]);
+    expect(layers.filter(({ layer }) => layer === 'network')).toHaveLength(5);
     expect(Math.max(...layers.map(({ bookKeeping }) => bookKeeping))).toBeLessThan(1e-5);
     expect(tf.memory().numTensors).toBe(before);
   });
