@@ -16,8 +16,9 @@ import type { RandomSource } from './random.ts';
  *   sumError   2 u (microBatch + 2) maxSampled: one more patient may move the others between micro-batches, whose float32 sums err by at
  *              most u (B + 2) times the sum of B norms, on both inputs (u = 2^-24; Higham 2002, section 4.2): B - 1 additions, the rounding of
  *              the clip factor and of its product, and one u to spare, which covers the float64 additions across micro-batches;
+ *   lostSquares 2^-62 sqrt(d): squares below 2^-126 may count as 0 in a norm (dense.ts makes up for those that a product of norms would magnify);
  *   gridError  g sqrt(d) <= 1e-3 C: two rounded sums differ by at most one grid step more in each coordinate.
- * So (1 - margin)(1 + normError) + sumError + gridError <= 1, in units of C. What is bounded are the errors of norms and sums of the SAME float32
+ * So (1 - margin)(1 + normError) + sumError + lostSquares + gridError <= 1, in units of C. What is bounded are the errors of norms and sums of the SAME float32
  * gradients: whoever computes the norms must sum what was measured (shared/model/layer.ts, `perExample`). Assumed, not bounded: a patient's float32
  * gradient is the same whoever shares its micro-batch (each row of a kernel is computed by itself).
  *
@@ -45,6 +46,7 @@ export interface MechanismPlan {
 }
 
 const UNIT_ROUNDOFF = 2 ** -24;
+const LOST = 2 ** -62;
 const GRID_SHARE = 1e-3;
 const MAX_MARGIN = 0.1;
 /** Added and taken away again: rounds to the nearest integer, half to even, below 2^51 (sums stay below 2^42 grid steps); `Math.round` takes five times as long. */
@@ -71,9 +73,9 @@ export function planMechanism(input: MechanismInput): MechanismPlan {
   const maxSampled = Math.min(patients, Math.ceil(expected + 10 * Math.sqrt(expected) + 10));
   // A power of two: its multiples are exact in doubles.
   const gridStep = 2 ** Math.floor(Math.log2((GRID_SHARE * clipNorm) / Math.sqrt(parameters)));
-  const margin = UNIT_ROUNDOFF * (longestReduction + 8) + (gridStep * Math.sqrt(parameters)) / clipNorm + 2 * UNIT_ROUNDOFF * (microBatch + 2) * maxSampled;
+  const margin = UNIT_ROUNDOFF * (longestReduction + 8) + ((gridStep + LOST) * Math.sqrt(parameters)) / clipNorm + 2 * UNIT_ROUNDOFF * (microBatch + 2) * maxSampled;
   if (margin > MAX_MARGIN) {
-    throw new AntiphonError('study-invalid', `float32 errors could reach ${(100 * margin).toFixed(1)} % of the clip norm with up to ${maxSampled} sampled patients a step; lower the sampling rate or split the site`);
+    throw new AntiphonError('study-invalid', `float32 errors could reach ${(100 * margin).toFixed(1)} % of the clip norm with up to ${maxSampled} sampled patients a step; lower the sampling rate, split the site, or raise a clip norm that is nearly 0`);
   }
   const noiseStddevGrid = Math.ceil((noiseMultiplier * clipNorm) / gridStep);
   if (noiseStddevGrid > LARGEST_STDDEV) {

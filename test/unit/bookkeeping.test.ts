@@ -169,6 +169,30 @@ describe('whatever the data', () => {
     disposeWeights(weights);
   });
 
+  it('a gradient of huge activations and errors too small to square is clipped like any other: no weights that a site accepts hide it', async () => {
+    const [hidden, features, classes] = [64, 64, 2];
+    const network = createNetwork({ shape: [2], encoder: { type: 'mlp', hidden: [hidden, hidden], activation: 'relu', normalise: 'none' }, features, classes });
+    const flat = new Float32Array(network.size);
+    const fill = (name: string, value: (row: number, column: number) => number): void => {
+      const { offset, shape } = network.parameters.find((parameter) => parameter.name === name)!;
+      for (let i = 0; i < shape[0]!; i += 1) for (let j = 0; j < shape[1]!; j += 1) flat[offset + i * shape[1]! + j] = value(i, j);
+    };
+    // Two paths, of the first and of the second input; features of 2e18 whose squares, added up, just fit, and at the first one's end a logit of 52: an error of 2e-23.
+    const half = (i: number, n: number): number => (i < n / 2 ? 0 : 1);
+    const feature = 1.2e19 / Math.sqrt(features / 2);
+    fill('encoder/dense0/kernel', (i, j) => (i === half(j, hidden) ? 1e6 : 0));
+    fill('encoder/dense1/kernel', (i, j) => (half(i, hidden) === half(j, hidden) ? 1e6 : 0));
+    fill('encoder/dense2/kernel', (i, j) => (half(i, hidden) === half(j, features) ? feature / ((hidden / 2) ** 2 * 1e12) : 0));
+    fill('head/kernel', (i, j) => (half(i, features) === 0 ? ((j === 0 ? 1 : -1) * 26.1) / ((features / 2) * feature) : 0));
+    expect(Math.max(...flat.map(Math.abs))).toBeLessThanOrEqual(1e6);
+    const weights = loadWeights(network, flat);
+    const sumOf = (targets: number): Promise<Float64Array> =>
+      clippedGradientSum({ network, weights, features: Float32Array.from({ length: 2 * (63 + targets) }, (_, k) => (k < 126 ? k % 2 : 1 - (k % 2))), labels: Int32Array.from({ length: 63 + targets }, (_, i) => (i < 63 ? i % 2 : 0)), microBatch: 64, clipThreshold: 1e-5 });
+    const [without, within] = [await sumOf(0), await sumOf(1)];
+    disposeWeights(weights);
+    expect(Math.hypot(...within.map((value, i) => value - without[i]!))).toBeLessThan(1.01e-5);
+  });
+
   it('no example gives the zero vector', async () => {
     const network = createNetwork(plain);
     const weights = loadWeights(network, network.initialise(5, 'm'));

@@ -122,6 +122,10 @@ it('what clipping leaves of the clip norm are its float32 and grid errors, term 
   expect((1 - margin) * (1 + u * 608) + 2 * u * 66 * 148 + grid).toBeLessThanOrEqual(1);
   relative(planMechanism({ ...input, longestReduction: 60_600 }).margin - margin, u * 60_000);
   relative(planMechanism({ ...input, microBatch: 564 }).margin - margin, 2 * u * 500 * 148);
+  // Squares that are lost matter to a clip norm near 0 alone, in units of which the grid is what it was.
+  const tiny = planMechanism({ ...input, clipNorm: 0.7 * 2 ** -40 });
+  expect((tiny.margin - margin) / ((2 ** -62 * Math.sqrt(5000)) / (0.7 * 2 ** -40))).toBeCloseTo(1, 3);
+  expect(() => planMechanism({ ...input, clipNorm: 1e-16 })).toThrow(/clip norm that is nearly 0/);
   expect(() => planMechanism({ ...input, longestReduction: 1_700_000 })).toThrow(/float32 errors could reach 10/);
 });
 
