@@ -67,6 +67,6 @@ export function judgeOffer(offer: Offer, input: { readonly site: string; readonl
   if (!open.reserve.sites.includes(site)) return failure('wrong-site', 'the reserve does not name this site');
   // Under another key it would be another's word on who shares a patient with it that epsilon was computed from.
   if (ledger.sites.get(site)?.key !== key) return failure('wrong-key', 'the ledger has enrolled this site with another key than its own');
-  const reason = judgeLimits(limits, { reserve: open.reserve, reserveHash: open.hash, delta: plan.budget.delta, log, now });
+  const reason = judgeLimits(limits, { site, reserve: open.reserve, reserveHash: open.hash, delta: plan.budget.delta, log, now });
   return reason === undefined ? undefined : failure('limits-exceeded', reason);
 }

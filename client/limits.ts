@@ -37,10 +37,14 @@ export const spendEntrySchema = z.discriminatedUnion('type', [
 export type SpendEntry = z.output<typeof spendEntrySchema>;
 
 /** Why the data set's own limits forbid the round; undefined: they allow it. Nothing here comes from the data. */
-export function judgeLimits(limits: Limits, round: { readonly reserve: ReserveEntry; readonly reserveHash: string; readonly delta: string; readonly log: readonly SpendEntry[]; readonly now: number }): string | undefined {
-  const { reserve, reserveHash, log, now } = round;
+export function judgeLimits(
+  limits: Limits,
+  round: { readonly site: string; readonly reserve: ReserveEntry; readonly reserveHash: string; readonly delta: string; readonly log: readonly SpendEntry[]; readonly now: number },
+): string | undefined {
+  const { site, reserve, reserveHash, log, now } = round;
   const { modality, mechanism, sites } = reserve;
-  const earlier = log.filter((entry) => entry.type === 'spend' && entry.reserve !== reserveHash) as Extract<SpendEntry, { type: 'spend' }>[];
+  // Another site of the same round spends these patients' budget like any other round.
+  const earlier = log.filter((entry) => entry.type === 'spend' && !(entry.reserve === reserveHash && entry.site === site)) as Extract<SpendEntry, { type: 'spend' }>[];
   if (limits.modalities !== undefined && !limits.modalities.includes(modality)) return `this data set is open to ${limits.modalities.join(', ')}, the round trains ${modality}`;
   if (limits.minCohort !== undefined && sites.length < limits.minCohort) return `a round needs at least ${limits.minCohort} sites here, its cohort has ${sites.length}`;
   if (limits.minNoiseMultiplier !== undefined && noiseOf(mechanism) < limits.minNoiseMultiplier) return `a noise multiplier of at least ${limits.minNoiseMultiplier} is asked here, the round has ${noiseOf(mechanism)}`;
@@ -48,7 +52,7 @@ export function judgeLimits(limits: Limits, round: { readonly reserve: ReserveEn
   if (limits.maxRoundsPerDay !== undefined && today >= limits.maxRoundsPerDay) return `at most ${limits.maxRoundsPerDay} rounds a day are allowed here`;
   if (limits.maxEpsilon === undefined) return undefined;
   const delta = limits.delta ?? Math.min(fromDecimal(round.delta), ...earlier.map((entry) => fromDecimal(entry.delta)));
-  const epsilon = filterEpsilon([...earlier.map((entry) => entry.mechanism), mechanism], { cap: limits.maxEpsilon, delta });
+  const epsilon = filterEpsilon([...earlier.map((entry) => entry.mechanism), mechanism], { cap: limits.maxEpsilon, delta, orderFor: limits.delta ?? USUAL_DELTA });
   return epsilon <= limits.maxEpsilon ? undefined : `this data set allows epsilon up to ${limits.maxEpsilon} (delta ${delta}) over all studies, the round would bring it to ${epsilon.toFixed(4)}`;
 }
 
@@ -56,13 +60,16 @@ function noiseOf(mechanism: LedgerMechanism): number {
   return mechanism.protection === 'none' ? 0 : fromDecimal(mechanism.noiseMultiplier);
 }
 
+/** Of which the order is made where the custodian names no delta: no study's own, or a study would choose the order. */
+const USUAL_DELTA = 1e-5;
+
 /**
- * RDP at one order that follows from the cap alone: later studies may depend on earlier ones in any way, and it still holds (2008.11193). The order is near the best
- * one for a history that fills the cap.
+ * RDP at one order that follows from the custodian's limits alone: later studies may depend on earlier ones in any way, and it still holds (2008.11193). The order is near the
+ * best one for a history that fills the cap at a delta of `orderFor`.
  */
-export function filterEpsilon(mechanisms: readonly LedgerMechanism[], { cap, delta }: { readonly cap: number; readonly delta: number }): number {
+export function filterEpsilon(mechanisms: readonly LedgerMechanism[], { cap, delta, orderFor }: { readonly cap: number; readonly delta: number; readonly orderFor: number }): number {
   // Where rho grows like alpha c, the best order for c alpha + ln(1/delta) / (alpha - 1) = cap.
-  const wanted = 1 + (2 * Math.log(1 / delta)) / cap;
+  const wanted = 1 + (2 * Math.log(1 / orderFor)) / cap;
   const order = ORDERS_ANTIPHON_1.reduce((best, each) => (Math.abs(each - wanted) < Math.abs(best - wanted) ? each : best));
   const events: readonly PrivacyEvent[] = mergeEqual(mechanisms.map((mechanism) => eventOf(fromLedgerMechanism(mechanism))));
   return rdpEpsilon({ events, delta, orders: [order] }).epsilon;

@@ -24,7 +24,7 @@ const spend = (i: number, hoursAgo = 30, mechanism: LedgerMechanism = MECHANISM)
   delta: '0.00001',
 });
 const judge = (limits: Limits, log: readonly SpendEntry[] = [], reserve: Partial<ReserveEntry> = {}): string | undefined =>
-  judgeLimits(limits, { reserve: { ...RESERVE, ...reserve }, reserveHash: 'ff'.repeat(32), delta: '0.00001', log, now: NOW });
+  judgeLimits(limits, { site: 'a', reserve: { ...RESERVE, ...reserve }, reserveHash: 'ff'.repeat(32), delta: '0.00001', log, now: NOW });
 
 describe('the limits of a data set', () => {
   it('without any, everything is allowed', () => {
@@ -43,13 +43,31 @@ describe('the limits of a data set', () => {
     const log = [spend(1, 1), spend(2, 23.9), spend(3, 24.1)];
     expect(judge({ maxRoundsPerDay: 3 }, log)).toBeUndefined();
     expect(judge({ maxRoundsPerDay: 2 }, log)).toContain('at most 2 rounds a day');
-    expect(judge({ maxRoundsPerDay: 3 }, [...log, { ...spend(4, 0), reserve: 'ff'.repeat(32) }])).toBeUndefined();
+    const offered = { ...spend(4, 0), site: 'a', reserve: 'ff'.repeat(32) };
+    expect(judge({ maxRoundsPerDay: 3 }, [...log, offered])).toBeUndefined();
+    // Of one round, but another site's: these patients pay for both.
+    expect(judge({ maxRoundsPerDay: 3 }, [...log, { ...offered, site: 'b' }])).toContain('at most 3 rounds a day');
+    const others = ['b', 'c'].map((site) => ({ ...offered, site }));
+    expect(judge({ maxEpsilon: 2.5 }, [offered])).toBeUndefined();
+    expect(judge({ maxEpsilon: 2.5 }, [offered, ...others])).toContain('would bring it to');
+  });
+
+  it('epsilon is that of the smallest delta of all studies, at an order that none of them chooses', () => {
+    const log = Array.from({ length: 5 }, (_, i) => spend(i));
+    const at = (delta: number): number => filterEpsilon(Array.from({ length: 6 }, () => MECHANISM), { cap: 4, delta, orderFor: 1e-5 });
+    expect(at(1e-9)).toBeGreaterThan(1.2 * at(1e-5));
+    const told = (text: string | undefined): number => Number(/bring it to ([\d.]+)/.exec(text ?? '')?.[1]);
+    const cap = { maxEpsilon: 4, maxRoundsPerDay: 99 };
+    expect(judge(cap, log)).toBeUndefined();
+    const strict = [{ ...log[0]!, delta: '1e-9' } as SpendEntry, ...log.slice(1)];
+    expect(at(1e-9)).toBeGreaterThan(4);
+    expect(told(judge(cap, strict))).toBeCloseTo(at(1e-9), 3);
   });
 
   it('epsilon adds up over all studies and is never below what was spent', () => {
     const log = Array.from({ length: 12 }, (_, i) => spend(i));
     const truth = pldEpsilon({ events: [{ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 1.7, steps: 39 }], delta: 1e-5 });
-    const bound = filterEpsilon(Array.from({ length: 13 }, () => MECHANISM), { cap: 5, delta: 1e-5 });
+    const bound = filterEpsilon(Array.from({ length: 13 }, () => MECHANISM), { cap: 5, delta: 1e-5, orderFor: 1e-5 });
     expect(bound).toBeGreaterThan(truth);
     expect(bound).toBeLessThan(1.4 * truth);
     expect(bound).toBeLessThan(5);
