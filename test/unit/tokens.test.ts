@@ -132,11 +132,11 @@ describe('a study of tokens is refused', () => {
 
   it('and without any of this it has the defaults of the documentation', () => {
     const own = study((text) => text.replace(', vocabulary: 100, width: 3', ''));
-    expect(own.modalities['note']?.encoder).toEqual({ type: 'embedding', vocabulary: 4096, width: 32, hidden: [], activation: 'relu', normalise: 'none' });
+    expect(own.modalities['note']?.encoder).toEqual({ type: 'embedding', vocabulary: 4096, width: 64, hidden: [], activation: 'relu', normalise: 'none' });
     const attended = study((text) => text.replace('type: embedding, vocabulary: 100, width: 3', 'type: attention'));
-    expect(attended.modalities['note']?.encoder).toEqual({ type: 'attention', vocabulary: 4096, width: 32, heads: 2, hidden: [], activation: 'relu', normalise: 'none' });
-    expect(networkOf(attended, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 32], [32], [2, 32], [64, 64], [64], [64, 2], [2]]);
-    expect(networkOf(own, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 64], [64], [64, 2], [2]]);
+    expect(attended.modalities['note']?.encoder).toEqual({ type: 'attention', vocabulary: 4096, width: 64, heads: 2, hidden: [], activation: 'relu', normalise: 'none' });
+    expect(networkOf(attended, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 64], [64, 64], [64], [2, 64], [128, 64], [64], [64, 2], [2]]);
+    expect(networkOf(own, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 64], [64, 64], [64], [64, 2], [2]]);
   });
 });
 
