@@ -14,7 +14,8 @@ export function vocabularyOf(encoder: EncoderSpec): number | undefined {
   return 'vocabulary' in encoder ? encoder.vocabulary : undefined;
 }
 
-const MOST_TOKENS = 4096;
+/** Attention keeps numbers of every token, not only of every record: 256 records at once in the memory of wasm. */
+const MOST_TOKENS = { embedding: 4096, attention: 1024 } as const;
 
 /** Why a modality's records are no rows of token numbers for its encoder, and under which key of the modality. */
 export function tokensFault({ shape, encoder, records }: Modality): { readonly key: readonly string[]; readonly fault: string } | undefined {
@@ -22,7 +23,8 @@ export function tokensFault({ shape, encoder, records }: Modality): { readonly k
   const { frontEnd, transform, text, files } = records;
   const [tokens = 0] = shape;
   if (shape.length !== 1) return { key: ['shape'], fault: `${needs} [tokens], found [${shape.join(', ')}]` };
-  if (tokens > MOST_TOKENS) return { key: ['shape'], fault: `${needs} at most ${MOST_TOKENS} tokens a record, found ${tokens}` };
+  const most = encoder.type === 'attention' ? MOST_TOKENS.attention : MOST_TOKENS.embedding;
+  if (tokens > most) return { key: ['shape'], fault: `${needs} at most ${most} tokens a record, found ${tokens}` };
   if (frontEnd !== undefined) return { key: ['records', 'frontEnd'], fault: `${needs} token numbers, of which a ${frontEnd.type} front-end makes something else: leave it out` };
   const { subtract, divideBy, clip, missing = 0 } = transform;
   if (subtract !== 0 || divideBy !== 1 || clip !== 1e6) return { key: ['records', 'transform'], fault: `${needs} token numbers as they are: leave out subtract, divideBy and clip` };

@@ -54,7 +54,7 @@ const tokens = {
   /** Token numbers, the one of padding included. */
   vocabulary: z.int().min(2).max(2 ** 18).default(4096),
   /** Numbers a token is turned into. */
-  width: count.max(1024).default(32),
+  width: count.max(1024).default(64),
   hidden: z.array(count).max(8).default([]),
   activation: activation.default('relu'),
   normalise: z.enum(['none', 'layer']).default('none'),
@@ -64,7 +64,7 @@ const tokens = {
 const embedding = z.strictObject({ type: z.literal('embedding'), ...tokens });
 
 /** `heads` means of the tokens' rows, weighted by attention (shared/model/layers/attention.ts), then as `embedding`. */
-const attention = z.strictObject({ type: z.literal('attention'), ...tokens, width: count.max(256).default(32), heads: count.max(16).default(2) });
+const attention = z.strictObject({ type: z.literal('attention'), ...tokens, width: count.max(256).default(64), heads: count.max(16).default(2) });
 
 const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d, embedding, attention]);
 

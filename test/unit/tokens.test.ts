@@ -117,6 +117,8 @@ describe('a study of tokens is refused', () => {
   const faults: [string, (text: string) => string, RegExp][] = [
     ['with records of two axes', (t) => t.replace('shape: [5]', 'shape: [5, 2]'), /modalities\.note\.shape: an embedding encoder needs \[tokens\], found \[5, 2\]/],
     ['with very long records', (t) => t.replace('shape: [5]', 'shape: [5000]'), /at most 4096 tokens a record, found 5000/],
+    ['with very long records for attention', (t) => t.replace('shape: [5]', 'shape: [1025]').replace('embedding', 'attention'), /an attention encoder needs at most 1024 tokens a record, found 1025/],
+    ['with more heads than there is room for', (t) => t.replace('type: embedding', 'type: attention, heads: 17'), /encoder\.heads/],
     ['with pictures', (t) => t.replace(/text: \{.*/, 'files: { format: image, column: file }'), /needs text, or "values" that are token numbers; found image/],
     ['behind a front-end', (t) => t.replace('patient: patient', front), /records\.frontEnd: .* of which a dct front-end makes something else/],
     ['behind a transform', (t) => t.replace('patient: patient', 'transform: { divideBy: 2 }\n      patient: patient'), /records\.transform: .* token numbers as they are: leave out subtract, divideBy and clip/],
@@ -132,11 +134,11 @@ describe('a study of tokens is refused', () => {
 
   it('and without any of this it has the defaults of the documentation', () => {
     const own = study((text) => text.replace(', vocabulary: 100, width: 3', ''));
-    expect(own.modalities['note']?.encoder).toEqual({ type: 'embedding', vocabulary: 4096, width: 32, hidden: [], activation: 'relu', normalise: 'none' });
+    expect(own.modalities['note']?.encoder).toEqual({ type: 'embedding', vocabulary: 4096, width: 64, hidden: [], activation: 'relu', normalise: 'none' });
     const attended = study((text) => text.replace('type: embedding, vocabulary: 100, width: 3', 'type: attention'));
-    expect(attended.modalities['note']?.encoder).toEqual({ type: 'attention', vocabulary: 4096, width: 32, heads: 2, hidden: [], activation: 'relu', normalise: 'none' });
-    expect(networkOf(attended, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 32], [32], [2, 32], [64, 64], [64], [64, 2], [2]]);
-    expect(networkOf(own, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 32], [32, 64], [64], [64, 2], [2]]);
+    expect(attended.modalities['note']?.encoder).toEqual({ type: 'attention', vocabulary: 4096, width: 64, heads: 2, hidden: [], activation: 'relu', normalise: 'none' });
+    expect(networkOf(attended, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 64], [64, 64], [64], [2, 64], [128, 64], [64], [64, 2], [2]]);
+    expect(networkOf(own, 'note').parameters.map(({ shape }) => shape)).toEqual([[4096, 64], [64, 64], [64], [64, 2], [2]]);
   });
 });
 

@@ -2,7 +2,7 @@ import type { Layer } from '../layer.ts';
 import { tf, type Rank, type Tensor, type Tensor2D, type Tensor3D } from '../tf.ts';
 import { convolutionGradients } from './conv2d-gradients.ts';
 import { convolutionPlan } from './conv2d-plan.ts';
-import { EMBEDDING_START, tokenCounts, tokenPlaces, type EmbeddingShape } from './embedding.ts';
+import { EMBEDDING_START, tokenSums, tokenPlaces, type EmbeddingShape } from './embedding.ts';
 
 /**
  * Attention over a record's tokens, padding left out (after Yang et al. 2016, "Hierarchical attention networks for document classification"): with e_t the table's row of token t,
@@ -86,5 +86,5 @@ function weightsOf(scores: Tensor, present: Tensor): Tensor {
 /** [batch, tokens]: how often the token at each place is in its record. */
 function occurrences(x: Tensor, vocabulary: number): Tensor {
   const places = tokenPlaces(x, vocabulary);
-  return tf.reshape(tf.gather(tokenCounts(places, { present: tf.onesLike(x as Tensor2D), vocabulary }), places), x.shape);
+  return tf.reshape(tf.gather(tokenSums(places, { each: tf.onesLike(x as Tensor2D), vocabulary }), places), x.shape);
 }
