@@ -47,7 +47,8 @@ export async function decideOffer(
   const problem = unreceivable ?? judgeOffer(offer, { site, key, ledger: ledger.state(), limits: await vault.limits(), log, now });
   const where = { study, site, round: offer.round, reserve, time: new Date(now).toISOString() };
   if (problem !== undefined) {
-    if (decided('spend')) return { type: 'barred', why: `${problem.code}: ${problem.message}` };
+    // Nothing to refund, and nothing to remember, where the ledger reserves nothing: whoever invents reserves writes nothing here.
+    if (decided('spend') || !ledger.holdsReserve(reserve)) return { type: 'barred', why: `${problem.code}: ${problem.message}` };
     await vault.append({ type: 'refusal', ...where });
     return { type: 'refused', reason: problem };
   }

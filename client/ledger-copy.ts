@@ -1,4 +1,4 @@
-import { open, stat, truncate } from 'node:fs/promises';
+import { stat, truncate } from 'node:fs/promises';
 import { equalBytes, toHex, utf8 } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
@@ -8,6 +8,7 @@ import { emptyLedger, foldLine, isSigned, type LedgerState } from '../shared/led
 import { isHeadProblem } from '../shared/ledger/head-problem.ts';
 import { readLine } from '../shared/ledger/line.ts';
 import { leafHash } from '../shared/ledger/merkle.ts';
+import { appendDurably } from '../shared/platform/append-durably.ts';
 import { fileLines, wholeLines } from '../shared/platform/lines.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from '../shared/ledger/problem.ts';
 import { formatSignature, parseNote } from '../shared/ledger/signed-note.ts';
@@ -107,14 +108,4 @@ async function exists(path: string): Promise<boolean> {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw new AntiphonError('storage-failed', `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}; without it this site does not know what it has seen`, { cause: error });
   });
-}
-
-async function appendDurably(path: string, text: string): Promise<void> {
-  const file = await open(path, 'a');
-  try {
-    await file.appendFile(text);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
 }

@@ -1,6 +1,8 @@
 import { open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { AntiphonError } from '../shared/errors.ts';
-import { parseJson } from '../shared/json.ts';
+import { isCutShort, parseJson } from '../shared/json.ts';
+import { syncFolder } from '../shared/platform/append-durably.ts';
 import { spendEntrySchema, type SpendEntry } from './limits.ts';
 
 /** What was spent on one data set, entry by entry. */
@@ -33,8 +35,10 @@ export function openSpendLog(path: string): SpendLog {
         try {
           const { stamp, entries } = known;
           const isCurrent = (await stampOf(file)) === stamp;
+          const isNew = (await file.stat()).size === 0;
           await file.appendFile(`${(await endsWithLine(file)) ? '' : '\n'}${JSON.stringify(entry)}\n`);
           await file.datasync();
+          if (isNew) await syncFolder(dirname(path));
           if (isCurrent) known = { stamp: await stampOf(file), entries: [...entries, entry] };
         } finally {
           await file.close();
@@ -51,7 +55,7 @@ function parseLog(text: string, path: string): readonly SpendEntry[] {
     const parsed = spendEntrySchema.safeParse(parseJson(line));
     if (parsed.success) return [parsed.data];
     // Torn by a crash and closed by the append after it.
-    if (!line.endsWith('}')) return [];
+    if (isCutShort(line)) return [];
     throw damaged(path, `line ${i + 1} is not an entry`);
   });
 }

@@ -1,9 +1,11 @@
+import { mostSampled } from '../shared/privacy/mechanism.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { RoundMechanism } from '../shared/study/resolve.ts';
 
 /**
  * The largest L2 norm that K honest local steps can give an update: each step moves by at most lr (maxSampled C + noise) / (q n),
- * momentum adds up to 1 / (1 - momentum) of it. The noise norm is below z C (sqrt(d) + 12) but for a probability of e^-72.
+ * momentum adds up to 1 / (1 - momentum) of it. The noise norm is below z C (sqrt(d) + 12) but for a probability of e^-72;
+ * a hundredth is room for the grid.
  * Undefined without clipping: there is no honest bound then.
  */
 export function updateNormBound(input: {
@@ -16,8 +18,8 @@ export function updateNormBound(input: {
   const { mechanism, parameters, patients, learningRate, momentum } = input;
   if (mechanism.protection === 'none') return undefined;
   const { clipNorm, noiseMultiplier, samplingRate, steps } = mechanism;
-  const step = (patients * clipNorm + noiseMultiplier * clipNorm * (Math.sqrt(parameters) + 12)) / (samplingRate * patients);
-  return (steps * learningRate * step) / (1 - momentum);
+  const step = (mostSampled(samplingRate, patients) * clipNorm + noiseMultiplier * clipNorm * (Math.sqrt(parameters) + 12)) / (samplingRate * patients);
+  return (1.01 * steps * learningRate * step) / (1 - momentum);
 }
 
 /** The update as it may be combined, or the named reason why it must not be. Nothing of its content is in the message. */

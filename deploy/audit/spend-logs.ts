@@ -1,6 +1,6 @@
 import { spendEntrySchema, type SpendEntry } from '../../client/limits.ts';
 import { toHex } from '../../shared/bytes.ts';
-import { parseJson } from '../../shared/json.ts';
+import { isCutShort, parseJson } from '../../shared/json.ts';
 import type { LedgerLine } from '../../shared/ledger/entry.ts';
 import type { LedgerState } from '../../shared/ledger/fold.ts';
 import type { LineSource } from './source.ts';
@@ -28,8 +28,8 @@ export interface SpendReading {
 export async function readSpendLogs(sources: readonly LineSource[]): Promise<SpendReading> {
   const problems: SpendProblem[] = [];
   const logs = await Promise.all(sources.map(async (source) => ({ name: source.name, entries: await entriesOf(source, problems) })));
-  /** Sites whose log is here. */
-  const logged = new Set(logs.flatMap(({ entries }) => entries.map(({ site }) => site)));
+  /** Sites of studies, whose log is here. */
+  const logged = new Set(logs.flatMap(({ entries }) => entries.map(({ study: of, site }) => `${of}/${site}`)));
   const releases = new Map<string, Release>();
   /** Later ones under a reserve, of other bytes; the same line in two files is one release, of a log and its copy. */
   const repeated: Release[] = [];
@@ -51,7 +51,7 @@ export async function readSpendLogs(sources: readonly LineSource[]): Promise<Spe
           for (const name of body.sites.map((site) => `${toHex(leaf)}/${site}`)) if (releases.has(name)) charged.add(name);
           return;
         case 'receipt': {
-          if (!logged.has(body.site)) return;
+          if (!logged.has(`${body.study}/${body.site}`)) return;
           const release = releases.get(`${body.reserve}/${body.site}`);
           if (release === undefined) problems.push({ verdict: 'tampered', message: `the ledger has a receipt of "${body.site}" for round ${body.round}, its own log has no release` });
           else if (release.update !== body.update) problems.push({ verdict: 'tampered', message: `"${body.site}" logged another update for round ${body.round} than its receipt names` });
@@ -90,7 +90,7 @@ async function entriesOf(source: LineSource, problems: SpendProblem[]): Promise<
     const parsed = spendEntrySchema.safeParse(parseJson(text));
     if (parsed.success) entries.push(parsed.data);
     // A line that a crash cut short is no entry; it was never acted upon.
-    else if (text.endsWith('}')) problems.push({ verdict: 'tampered', message: `${source.name} holds a line that is no entry of a spend log` });
+    else if (!isCutShort(text)) problems.push({ verdict: 'tampered', message: `${source.name} holds a line that is no entry of a spend log` });
   }
   return entries;
 }

@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import { equalBytes, fromHex } from '../../shared/bytes.ts';
 import type { Primitives } from '../../shared/crypto/primitives.ts';
-import { openCheckpoint, originOf } from '../../shared/ledger/checkpoint.ts';
+import { openCheckpoint, originOf, parseCheckpoint } from '../../shared/ledger/checkpoint.ts';
 import { verifiedCosignature, witnessKey } from '../../shared/ledger/cosignature.ts';
 import type { LedgerState } from '../../shared/ledger/fold.ts';
-import { parseJson } from '../../shared/json.ts';
+import { isCutShort, parseJson } from '../../shared/json.ts';
 import { isHeadProblem } from '../../shared/ledger/head-problem.ts';
-import { parseVerifierKey } from '../../shared/ledger/signed-note.ts';
+import { parseNote, parseVerifierKey } from '../../shared/ledger/signed-note.ts';
 import { rootOf } from '../../shared/ledger/merkle.ts';
+import { wholeLines } from '../../shared/platform/lines.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import type { LineSource } from './source.ts';
 
@@ -43,9 +44,11 @@ export async function readWitnesses(sources: readonly LineSource[]): Promise<Wit
   const notes: z.output<typeof noteSchema>[] = [];
   const problems: WitnessProblem[] = [];
   for (const source of sources) {
-    for await (const text of source.lines()) {
+    for await (const text of wholeLines(source.lines())) {
+      if (isCutShort(text)) continue;
       const parsed = noteSchema.safeParse(parseJson(text));
-      if (parsed.success) notes.push(parsed.data);
+      // Where the stated size is not the signed one, the line would be compared with another head than its own.
+      if (parsed.success && signedSize(parsed.data.note) === parsed.data.size) notes.push(parsed.data);
       else problems.push({ verdict: 'tampered', message: `${source.name} holds a line that is no cosigned head` });
     }
   }
@@ -85,6 +88,13 @@ export async function readWitnesses(sources: readonly LineSource[]): Promise<Wit
     },
     checks: () => checks,
   };
+}
+
+/** As the note's text says; undefined of what is no head. */
+function signedSize(note: string): number | undefined {
+  const parsed = parseNote(note);
+  const checkpoint = isHeadProblem(parsed) ? parsed : parseCheckpoint(parsed.text);
+  return isHeadProblem(checkpoint) ? undefined : checkpoint.size;
 }
 
 function contradiction({ size, root: signed }: { readonly size: number; readonly root: Uint8Array }, { name, root }: { readonly name: string; readonly root: Uint8Array | undefined }): readonly WitnessProblem[] {

@@ -1,4 +1,4 @@
-import { appendFile, chmod, readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { fromBase64 } from '../../shared/base64.ts';
@@ -14,6 +14,7 @@ import { readLine } from '../../shared/ledger/line.ts';
 import { leafHash, verifyInclusion, type Proof } from '../../shared/ledger/merkle.ts';
 import { isLedgerProblem } from '../../shared/ledger/problem.ts';
 import { formatNote, formatVerifierKey, isKeyName, noteKey, parseNote, withSignature } from '../../shared/ledger/signed-note.ts';
+import { appendDurably } from '../../shared/platform/append-durably.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import { makeFolder } from '../../shared/platform/folder.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
@@ -49,12 +50,13 @@ export async function witnessOnce(input: { readonly url: string; readonly folder
   const known = await lastHead(folder);
   const note = await get(url, 'head');
   const announced = sizeOf(note);
-  const proof = known === undefined || announced === undefined || announced < known.size ? [] : await getProof(url, `consistency/${known.size}/${announced}`);
+  const proof = known === undefined || announced === undefined ? [] : await getProof(url, `consistency/${Math.min(known.size, announced)}/${Math.max(known.size, announced)}`);
   const opened = advanceHead({ primitives, origin: originOf(settings.study), publicKey: fromHex(settings.coordinatorKey, 32), known, note, proof });
   if (isLedgerProblem(opened)) {
-    const isFork = opened.code === 'forked' || opened.code === 'rolled-back';
-    if (isFork) await appendFile(files(folder).evidence, `${JSON.stringify({ note, refusedBy: settings.name, size: announced })}\n`);
-    throw new AntiphonError(isFork ? 'audit-forked' : 'audit-tampered', `${opened.message}${isFork ? `; both heads are signed by the coordinator and kept in ${folder}` : ''}`);
+    // Two heads that contradict each other convict whoever signed them, wherever they are shown; an older head alone does not.
+    if (opened.code === 'forked') await appendDurably(files(folder).evidence, `${JSON.stringify({ note, refusedBy: settings.name, size: announced })}\n`);
+    const code = opened.code === 'forked' || opened.code === 'rolled-back' ? 'audit-forked' : opened.code === 'stale' ? 'audit-unreadable' : 'audit-tampered';
+    throw new AntiphonError(code, `${opened.message}${opened.code === 'forked' ? `; both heads are signed by the coordinator and kept in ${folder}` : ''}`);
   }
   const { checkpoint } = opened;
   const identity = await witnessIdentity(folder);

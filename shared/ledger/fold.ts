@@ -70,7 +70,7 @@ export interface FoldInput {
   readonly primitives: Primitives;
   /**
    * Is PLD recomputed at this RESERVE? Default: always. A reader of a long ledger may leave some out (RDP never is): epsilon only grows with the charges, so that a number between two
-   * recomputed ones lies between them.
+   * recomputed ones lies between them; where charges are refunded, both sides of it are recomputed.
    */
   readonly recomputePld?: (round: number) => boolean;
 }
@@ -106,7 +106,7 @@ function foldBody({ state, line, leaf, primitives, recomputePld }: FoldInput, pl
       return foldReceipt(state, plan, body, primitives);
     case 'commit':
     case 'abort':
-      return foldOutcome(state, plan, body, primitives);
+      return foldOutcome(state, plan, body, { primitives, reserveIsChecked: recomputePld === undefined || recomputePld(body.round) });
     case 'head':
       return foldHead(state, plan, body, primitives);
     case 'end':
@@ -166,7 +166,7 @@ function foldReceipt(state: LedgerState, plan: PlanEntry, entry: ReceiptEntry, p
   return { ...state, open: { ...open, receipts: new Map([...open.receipts, [entry.site, entry]]) } };
 }
 
-function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | AbortEntry, primitives: Primitives): LedgerState | LedgerProblem {
+function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | AbortEntry, { primitives, reserveIsChecked }: { readonly primitives: Primitives; readonly reserveIsChecked: boolean }): LedgerState | LedgerProblem {
   const { open } = state;
   if (open === undefined) return ledgerProblem('no-open-round', `${entry.type} of round ${entry.round} without a RESERVE`);
   if (entry.round !== open.reserve.round || entry.reserve !== open.hash) return ledgerProblem('wrong-reserve', `${entry.type} names another reserve than the open one of round ${open.reserve.round}`);
@@ -179,6 +179,9 @@ function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | A
     if (missing !== undefined) return ledgerProblem('missing-receipt', `round ${entry.round} combines "${missing}" without its receipt, or twice`);
   }
   const refused = entry.refusals.map(({ site }) => site);
+  // A refund takes the RESERVE's number out of the sum that bounds it from above: it is recomputed before that.
+  const unrefunded = refused.length === 0 || reserveIsChecked ? undefined : sameEpsilon(open.reserve.epsilonAfter, state, { charged: chargesAfter(state), recomputePld: true });
+  if (unrefunded !== undefined) return unrefunded;
   const charged = chargesAfter(state, refused);
   const problem = refused.length === 0 ? sameText(entry.epsilonSpent, state.spent, 'epsilonSpent') : sameEpsilon(entry.epsilonSpent, state, { charged, recomputePld: true });
   if (problem !== undefined) return problem;

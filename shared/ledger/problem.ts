@@ -8,6 +8,7 @@ export const LEDGER_PROBLEMS = [
   'unsigned',
   'forked',
   'rolled-back',
+  'stale',
   'after-end',
   'no-plan',
   'second-plan',

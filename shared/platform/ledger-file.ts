@@ -1,6 +1,7 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AntiphonError } from '../errors.ts';
+import { syncFolder } from './append-durably.ts';
 import { fileLines, messageOf, wholeLines } from './lines.ts';
 import { takeLock } from './lock.ts';
 
@@ -60,13 +61,4 @@ async function writeDurably(file: FileHandle, { path, bytes, size }: { readonly 
 /** In a file, each with its newline. */
 function bytesOf(lines: readonly string[]): number {
   return lines.reduce((sum, line) => sum + Buffer.byteLength(line) + 1, 0);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

@@ -66,11 +66,16 @@ export interface MechanismInput {
   readonly microBatch: number;
 }
 
+/** Patients that may take part in a step (`maxSampled` above). */
+export function mostSampled(samplingRate: number, patients: number): number {
+  const expected = samplingRate * patients;
+  return Math.min(patients, Math.ceil(expected + 10 * Math.sqrt(expected) + 10));
+}
+
 /** Throws AntiphonError('study-invalid') when the errors leave too little of the clip norm, or the noise does not fit the grid. */
 export function planMechanism(input: MechanismInput): MechanismPlan {
   const { parameters, clipNorm, noiseMultiplier, samplingRate, patients, steps, longestReduction, microBatch } = input;
-  const expected = samplingRate * patients;
-  const maxSampled = Math.min(patients, Math.ceil(expected + 10 * Math.sqrt(expected) + 10));
+  const maxSampled = mostSampled(samplingRate, patients);
   // A power of two: its multiples are exact in doubles.
   const gridStep = 2 ** Math.floor(Math.log2((GRID_SHARE * clipNorm) / Math.sqrt(parameters)));
   const margin = UNIT_ROUNDOFF * (longestReduction + 8) + ((gridStep + LOST) * Math.sqrt(parameters)) / clipNorm + 2 * UNIT_ROUNDOFF * (microBatch + 2) * maxSampled;

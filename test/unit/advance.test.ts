@@ -42,6 +42,8 @@ describe('a witness that keeps only the last head', () => {
 
   it.each<readonly [string, string, number, () => string, Proof]>([
     ['a smaller one', 'rolled-back', 9, () => headOf(store, 8).note, []],
+    ['a smaller one of another ledger', 'rolled-back', 9, () => headOf(other, 8).note, store.consistencyProof(8, 9)!],
+    ['a smaller one that is a beginning of what it has seen', 'stale', 9, () => headOf(store, 8).note, store.consistencyProof(8, 9)!],
     ['another of the same size', 'forked', 9, () => headOf(other, 9).note, []],
     ['one that was rewritten, with its own proof', 'forked', 9, () => headOf(other, 23).note, other.consistencyProof(9, 23)!],
     ['one that was rewritten, with the honest proof', 'forked', 9, () => headOf(other, 23).note, store.consistencyProof(9, 23)!],

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { combineUpdates, freshOptimiser, serverStep } from '../../coordinator/aggregate.ts';
 import { averageWith, isAveraged, type ModelAverage } from '../../coordinator/average.ts';
 import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts';
-import { projectHeadUpdate, rememberHeadUpdate } from '../../coordinator/head-projection.ts';
+import { projectHeadUpdate, rememberHeadUpdate, type HeadMoments } from '../../coordinator/head-projection.ts';
 import { flatOf, initialModel, networksOf, type ModelState } from '../../coordinator/model-state.ts';
 import { beginRound, moveMember, verdictOf, type MemberState } from '../../coordinator/round.ts';
 import { openCheckpoints } from '../../coordinator/store/checkpoint.ts';
@@ -110,6 +110,15 @@ describe('head protection from released updates', () => {
     const image = projectHeadUpdate(moments, { modality: 'image', kernel: both, shape });
     image.forEach((value, i) => expect(value).toBeCloseTo(both[i]!, 10));
   });
+
+  it('by the closed form: a tenth over a tenth and what is remembered, of updates of any size, each time nine tenths of it; nothing of an update of zeros', () => {
+    const once = rememberHeadUpdate(new Map(), { modality: 'image', kernel: along(0), shape });
+    const twice = rememberHeadUpdate(once, { modality: 'image', kernel: along(0).map((value) => 50 * value), shape });
+    const share = (moments: HeadMoments): number => projectHeadUpdate(moments, { modality: 'sound', kernel: along(0), shape })[0]! / 0.7;
+    expect(share(once)).toBeCloseTo(0.1 / 1.1, 12);
+    expect(share(twice)).toBeCloseTo(0.1 / (0.1 + 0.9 + 1), 12);
+    expect(share(rememberHeadUpdate(twice, { modality: 'image', kernel: new Float64Array(6), shape }))).toBeCloseTo(0.1 / (0.1 + 0.9 * 1.9), 12);
+  });
 });
 
 describe('what a site sends', () => {
@@ -123,6 +132,18 @@ describe('what a site sends', () => {
     expect(checkUpdate(Float32Array.of(NaN, 0, 0, 0), expected)?.code).toBe('not-finite');
     expect(checkUpdate(Float32Array.of(Infinity, 0, 0, 0), expected)?.code).toBe('not-finite');
     expect(checkUpdate(Float32Array.of(1e4, 0, 0, 0), expected)?.code).toBe('norm-too-large');
+    expect(checkUpdate(new Float32Array(5), expected)?.code).toBe('wrong-length');
+  });
+
+  it('may be as long as honest steps can be and no longer: so many patients at once, noise, momentum', () => {
+    // q n + 10 sqrt(q n) + 10, of 10 000 patients at a hundredth: 210 of them.
+    const large = { mechanism: { ...mechanism, samplingRate: 0.01 }, parameters: 400, patients: 10_000, learningRate: 0.1, momentum: 0.5 };
+    const step = (210 * 0.8 + 1.5 * 0.8 * (20 + 12)) / 100;
+    expect(updateNormBound(large)).toBeCloseTo((1.01 * 3 * 0.1 * step) / 0.5, 9);
+    // Never more than there are.
+    expect(normBound).toBeCloseTo((1.01 * 3 * 0.1 * ((50 * 0.8 + 1.2 * (2 + 12)) / 10)) / 0.5, 9);
+    expect(updateNormBound({ ...large, patients: 30 })).toBeCloseTo((1.01 * 3 * 0.1 * ((16 * 0.8 + 1.2 * 32) / 0.3)) / 0.5, 9);
+    expect(updateNormBound({ ...large, mechanism: { protection: 'none', samplingRate: 0.01, steps: 3 } })).toBeUndefined();
   });
 });
 
@@ -148,6 +169,8 @@ describe('a round', () => {
     state = moveMember(moveMember(state, 'a', delivered), 'z', delivered);
     expect(state.members.get('a')).toEqual(rejected);
     expect(state.members.size).toBe(2);
+    // However small the quorum: one.
+    expect(verdictOf(moveMember(beginRound(4, ['a'], 1e-12), 'a', rejected), false)).toMatchObject({ type: 'abort', reason: '0 of 1 sites delivered, 1 were needed' });
   });
 });
 

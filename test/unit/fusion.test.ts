@@ -56,6 +56,15 @@ describe('hybrid uncertainty', () => {
 });
 
 describe('fusion', () => {
+  it('by entropy alone believes the sure more than the unsure, by the stated softmax', () => {
+    const [sure, unsure] = [[3, 0, 0], [0.5, 0, 0]];
+    const entropyOf = (logits: readonly number[]): number => logSoftmax(logits).reduce((sum, log) => sum - Math.exp(log) * log, 0);
+    const { weights } = fuse('entropy', scored([[sure, unsure]], [[1, 1]]), spec);
+    const [a, b] = [sure, unsure].map((logits) => Math.exp(-entropyOf(logits)));
+    expect(weights['m0']![0]).toBeCloseTo(a! / (a! + b!), 6);
+    expect(weights['m0']![0]).toBeGreaterThan(0.6);
+  });
+
   it('never lets other samples influence a sample (property)', () => {
     fc.assert(
       fc.property(fc.array(sample(2), { minLength: 2, maxLength: 5 }), (rows) => {

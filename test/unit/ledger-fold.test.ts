@@ -18,6 +18,25 @@ function enrolled(budget = '3'): LedgerBuilder {
   return builder.add(builder.enrolment('a', 'image'), builder.enrolment('b', 'image'), builder.enrolment('c', 'table'));
 }
 
+describe('a reader of a long ledger, who leaves PLD out at some reserves', () => {
+  it('finds a RESERVE that states too little all the same, where its charges are refunded afterwards', () => {
+    for (const recomputes of [true, false]) {
+      const builder = enrolled('2');
+      builder.recomputePld = () => recomputes;
+      const honest = builder.reserve('image', ['a', 'b']);
+      const less = { ...honest, epsilonAfter: { ...honest.epsilonAfter, pld: '0.01' } };
+      if (recomputes) {
+        expect(codeOf(builder, less)).toBe('wrong-epsilon');
+        builder.add(honest);
+        expect(codeOf(builder, builder.outcome('abort', [], ['a', 'b']))).toBe('accepted');
+        continue;
+      }
+      builder.add(less);
+      expect(codeOf(builder, builder.outcome('abort', [], ['a', 'b']))).toBe('wrong-epsilon');
+    }
+  });
+});
+
 describe('every rule, broken once', () => {
   it('the plan is first, once', () => {
     const builder = new LedgerBuilder();

@@ -246,6 +246,20 @@ describe('robustness', () => {
     for (const { fused } of found) expect(fused.product).toEqual({ accuracy: intact.product.accuracy, ece15: intact.product.ece15 });
   });
 
+  it('a modality that is missing for all of them leaves what the other says alone', () => {
+    const gone = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, logits: clean.logits, present: new Uint8Array(labels.length) }));
+    const found = evaluateRobustness(samples, { degraded: gone, spec, uniform: () => 0 });
+    const { b } = samples.modalities;
+    expect(found[0]!.fused.product.ece15).toBeCloseTo(evaluateSamples({ ...samples, modalities: { b: b! } }, spec).fused.product.ece15, 12);
+    expect(found[0]!.fused.product.ece15).not.toBeCloseTo(evaluateSamples(samples, spec).fused.product.ece15, 3);
+  });
+
+  it('reads uncalibrated logits of what fails for the rule that nobody calibrates', () => {
+    const twisted = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, ...clean, uncalibrated: clean.logits.map((logit) => -logit) }));
+    const found = evaluateRobustness(samples, { degraded: twisted, spec, uniform: () => 0 });
+    expect(found[0]!.fused['product-uncalibrated'].accuracy).toBeLessThan(found[0]!.fused.product.accuracy - 0.1);
+  });
+
   it('falls with the share that fails, and the robust product stays better calibrated than the plain one', () => {
     const found = evaluateRobustness(samples, { degraded: useless('a'), spec, uniform: seededUniform(1, 'share') });
     const [tenth, , half] = found.filter(({ degradation }) => degradation === 'swap');

@@ -81,6 +81,18 @@ describe('a round at a site', () => {
     }
   });
 
+  it('is neither refused nor remembered where nobody has reserved it: whoever invents reserves fills no log', async () => {
+    const { lead, disk, site } = await scene();
+    site.receive(lead.ledger(), ...Array.from({ length: 5 }, (_, i) => lead.offer({ reserve: new Uint8Array(32).fill(i + 1) })));
+    await site.until('send failure', 5);
+    await site.settled();
+    expect(last(site, 'failure')).toMatchObject({ code: 'site-failed', fatal: false });
+    expect(site.calls).not.toContain('send refuse');
+    expect(types(disk)).toEqual([]);
+    site.receive(lead.offer());
+    await site.until('send accept');
+  });
+
   it('has one way on one reserve: refused once it is never trained, whatever is allowed later, and in a later process too', async () => {
     const disk: SiteDisk = { ...freshDisk(), limits: { minNoiseMultiplier: 2 } };
     const { lead, site } = await scene({ disk });
