@@ -7,7 +7,6 @@ import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { openBackend } from '../shared/platform/backend.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
-import { enterFolder } from '../shared/platform/fresh-folder.ts';
 import { openLedgerFile } from '../shared/platform/ledger-file.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
@@ -31,7 +30,7 @@ import { createWitnesses, restoreWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { openMetrics } from './store/metrics.ts';
 import { openWitnessFile } from './store/witness-file.ts';
-import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
+import { coordinatorIdentity, enterRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
 /** So long the end waits for the sites' word on the whole ledger. */
 const FAREWELL_MS = 5000;
@@ -61,8 +60,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const backend = await openBackend(options.backend);
   await proveBackend([...context.networks.values()]);
 
-  const fresh = await enterFolder(folder);
-  await prepareRunFolder(folder);
+  const fresh = await enterRunFolder(folder);
   const files = runFiles(folder);
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
   const store = await openLedgerFile(files.ledger);
