@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { run, start, startOnSmallDisk, temporaryFolder } from '../support/processes.ts';
@@ -180,6 +180,33 @@ it('an enrolment whose data are not there, or lack a column, says so and can be 
   expect((await enrol()).stderr).toContain('expected the column "c" (records.columns) in all.csv, found none; did you mean "cc"?');
   writeFileSync(join(own, 'all.csv'), table);
   expect((await enrol()).code).toBe(0);
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
+});
+
+it('a site keeps where its data have moved to once it has opened them there; stopped by its person, it does not speak of trying again', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const out = join(folder, 'run');
+  const home = join(folder, 'right-1');
+  const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
+  await lead.line((line) => line.includes('"listening"'));
+  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  expect((await run('site', 'enroll', invite, '--data', data, '--home', home)).code).toBe(0);
+  const elsewhere = join(folder, 'elsewhere');
+  cpSync(data, elsewhere, { recursive: true });
+  const moved = await run('site', 'start', '--home', home, '--data', join(folder, 'nowhere'));
+  expect(moved.stderr).toContain('expected the data folder');
+  expect(moved.code).toBe(4);
+  expect(JSON.parse(readFileSync(join(home, 'site.json'), 'utf8'))).toMatchObject({ data });
+  const site = start('site', 'start', '--home', home, '--data', elsewhere);
+  await site.line((line) => line.includes('connected'));
+  expect(JSON.parse(readFileSync(join(home, 'site.json'), 'utf8'))).toMatchObject({ data: elsewhere });
+  site.child.kill('SIGINT');
+  const { stdout, code } = await site.finished;
+  // We closed it: nobody tries again.
+  expect(stdout).not.toContain('disconnected');
+  expect(code).toBe(130);
   lead.child.kill('SIGTERM');
   expect((await lead.finished).code).toBe(130);
 });
