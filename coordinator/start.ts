@@ -15,6 +15,7 @@ import { studyHash } from '../shared/study/hash.ts';
 import { resolveStudy } from '../shared/study/resolve.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { openBook } from './book.ts';
+import { createShortageWatch } from './budget.ts';
 import { decideEnrolment } from './enrolment.ts';
 import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
@@ -94,6 +95,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     const witnessFile = await openWitnessFile({ path: files.witnesses, lines: witnesses.lines, setTimer: startTimer, failed: unrecordable });
     restoreWitnesses(witnesses, { path: files.witnesses, lines: witnessFile.kept });
     witnesses.subscribe(witnessFile.changed);
+    const shortage = createShortageWatch();
     const proofs = createProofs({ primitives, lines: book.lines });
     const server = await startServer({
       host: options.host,
@@ -111,6 +113,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         if (isFailure(entry)) return entry;
         await book.append(entry);
         emit({ type: 'site', time: now(), site: entry.site, modality: entry.modality, state: 'enrolled' });
+        const short = shortage(book.state());
+        if (short !== undefined) emit({ type: 'failure', time: now(), site: entry.site, code: 'budget-short', message: short });
         return { study: canonicalJson(study) };
       },
       cosigned: witnesses.receive,
