@@ -7,7 +7,6 @@ import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import { enrolSite } from './enrol.ts';
-import { moveData } from './keystore.ts';
 import { limitsSchema, type Limits } from './limits.ts';
 import { defaultHome, startSites } from './start.ts';
 import { defaultVault } from './vault.ts';
@@ -84,13 +83,12 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .option('--data <folder>', 'where the data are now, if they have moved; kept for the next time (with one --home)')
     .option('--events', 'print every event as a JSON line')
     .action(async (options: { home: string[]; backend?: BackendChoice; data?: string; events?: boolean }) => {
-      const [home, another] = options.home;
+      const [, another] = options.home;
       if (options.data !== undefined && another !== undefined) throw new AntiphonError('usage', '--data needs a single --home');
-      if (options.data !== undefined && home !== undefined) await moveData(resolve(home), resolve(options.data));
       const say = (site: string, event: { readonly type: string; readonly detail: string }): void => {
         write(options.events === true ? `${JSON.stringify({ site, ...event })}\n` : `${site}: ${'round' in event ? `round ${String(event.round)} ` : ''}${event.type} (${event.detail})\n`);
       };
-      await startSites({ homes: options.home.map((home) => resolve(home)), backend: options.backend, signal, emit: say });
+      await startSites({ homes: options.home.map((home) => resolve(home)), backend: options.backend, data: options.data === undefined ? undefined : resolve(options.data), signal, emit: say });
       if (options.events === true) write(`${JSON.stringify({ type: 'process-ended', peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024) })}\n`);
     });
   return command;

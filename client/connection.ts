@@ -48,6 +48,8 @@ export function connect(input: ConnectionInput): Connection {
   const { url, primitives, identity, listener } = input;
   const socket = io(url, { transports: ['websocket'], reconnectionDelay: BACK_OFF.firstMs, reconnectionDelayMax: BACK_OFF.mostMs, randomizationFactor: BACK_OFF.jitter, forceNew: true });
   let failures = 0;
+  /** Whatever ends afterwards was ended here, and is not tried again. */
+  let isClosed = false;
   let pending: PendingSession | undefined;
   let session: SiteSession | undefined;
 
@@ -97,7 +99,7 @@ export function connect(input: ConnectionInput): Connection {
     pending = undefined;
     if (session === undefined) return;
     session = undefined;
-    lost(reason);
+    if (!isClosed) lost(reason);
   });
   socket.on('connect_error', (error) => {
     lost(reasonOf(error));
@@ -112,6 +114,7 @@ export function connect(input: ConnectionInput): Connection {
     },
     isOpen: () => session !== undefined,
     close: () => {
+      isClosed = true;
       socket.disconnect();
     },
   };

@@ -7,7 +7,7 @@ import { takeLock, type Unlock } from '../shared/platform/lock.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
 import { connect } from './connection.ts';
-import { openHome, siteFiles, type SiteHome } from './keystore.ts';
+import { moveData, openHome, siteFiles, type SiteHome } from './keystore.ts';
 import { endOf, openLedgerCopy, type LedgerCopy } from './ledger-copy.ts';
 import { runSite, type SiteEvent } from './run.ts';
 import { clearStaged, loadStaged, stageUpdate } from './staging.ts';
@@ -17,12 +17,14 @@ import { openVault } from './vault.ts';
 export interface StartInput {
   readonly homes: readonly string[];
   readonly backend: BackendChoice | undefined;
+  /** Where the data are now, if they have moved; kept once they have been opened there. */
+  readonly data: string | undefined;
   readonly signal: AbortSignal;
   readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string }) => void;
 }
 
 /** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
-export async function startSites({ homes, backend, signal, emit }: StartInput): Promise<void> {
+export async function startSites({ homes, backend, data, signal, emit }: StartInput): Promise<void> {
   const trainers = new Map<BackendChoice, Trainer>();
   const unlocks: Unlock[] = [];
   /** Whatever ends this call ends every connection: an abandoned one would reconnect for ever. */
@@ -67,7 +69,8 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
     const choice = backend ?? settings.backend;
     const trainer = trainers.get(choice) ?? startTrainer(choice);
     trainers.set(choice, trainer);
-    const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, home: folder, backend: choice });
+    const report = await trainer.openSite({ site: settings.site, study: studyText, data: data ?? settings.data, home: folder, backend: choice });
+    if (data !== undefined) await moveData(folder, data);
     const leftOut = report.unreadable === 0 ? '' : `; ${report.unreadable} unreadable files left out, listed in ${files.unreadable}`;
     emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}${leftOut}` });
     const modality = study.modalities[settings.modality];

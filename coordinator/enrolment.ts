@@ -1,7 +1,9 @@
+import didYouMean from 'didyoumean2';
 import { toHex } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import type { EnrolEntry } from '../shared/ledger/entry.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
+import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import { verifyEnrolment } from '../shared/ledger/statements.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { SiteMessage } from '../shared/protocol/messages.ts';
@@ -41,6 +43,13 @@ export function decideEnrolment(input: {
   }
   if (plan.modalities[request.modality]?.sitesDisjoint === true && request.disjointFrom.length === 0 && !request.mayOverlap) {
     return failure('statement-missing', `this study counts on patients who are at one site of ${request.modality} only: enrol with --patients-disjoint if that is true of these data, else with --patients-may-overlap (its sites then add up, and the budget ends sooner); the invite is still good`);
+  }
+  const others = plan.sites.filter((site) => site.modality === request.modality && site.name !== request.site).map(({ name }) => name);
+  const stranger = request.disjointFrom.find((name) => name !== EVERY_OTHER_SITE && !others.includes(name));
+  if (stranger !== undefined) {
+    const [nearest] = [didYouMean(stranger, others)].flat();
+    const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : others.length === 0 ? 'it has none.' : `they are: ${others.join(', ')}.`;
+    return failure('wrong-site', `--patients-disjoint names "${stranger.slice(0, 100)}", which is no other site of ${request.modality} in this study; ${hint} Without names it speaks of all of them; the invite is still good`);
   }
   const entry: EnrolEntry = {
     type: 'enrol',

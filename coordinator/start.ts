@@ -7,16 +7,15 @@ import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { openBackend } from '../shared/platform/backend.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
-import { enterFolder } from '../shared/platform/fresh-folder.ts';
 import { openLedgerFile } from '../shared/platform/ledger-file.ts';
 import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
 import { failure, isFailure } from '../shared/protocol/failure.ts';
-import { SOFTWARE } from '../shared/protocol/software.ts';
 import { studyHash } from '../shared/study/hash.ts';
 import { resolveStudy } from '../shared/study/resolve.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { openBook } from './book.ts';
+import { createShortageWatch } from './budget.ts';
 import { decideEnrolment } from './enrolment.ts';
 import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
@@ -27,10 +26,12 @@ import { quietFailures } from './quiet.ts';
 import { writeReport } from './report/write.ts';
 import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
 import { startServer } from './server.ts';
-import { createWitnesses } from './witnesses.ts';
+import { startedEvent } from './started.ts';
+import { createWitnesses, restoreWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { openMetrics } from './store/metrics.ts';
-import { coordinatorIdentity, prepareRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
+import { openWitnessFile } from './store/witness-file.ts';
+import { coordinatorIdentity, enterRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
 
 /** So long the end waits for the sites' word on the whole ledger. */
 const FAREWELL_MS = 5000;
@@ -60,8 +61,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const backend = await openBackend(options.backend);
   await proveBackend([...context.networks.values()]);
 
-  const fresh = await enterFolder(folder);
-  await prepareRunFolder(folder);
+  const fresh = await enterRunFolder(folder);
   const files = runFiles(folder);
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
   const store = await openLedgerFile(files.ledger);
@@ -73,14 +73,17 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   signal.addEventListener('abort', () => { stop.abort(); });
   if (signal.aborted) stop.abort();
   let unrecorded: AntiphonError | undefined;
+  const unrecordable = (error: unknown): void => {
+    unrecorded ??= error instanceof AntiphonError ? error : new AntiphonError('internal', String(error));
+    stop.abort();
+  };
   const record: EventSink = (event) => {
     events.push(event);
     options.show(event);
     try {
       metrics.append(event);
     } catch (error) {
-      unrecorded ??= error instanceof AntiphonError ? error : new AntiphonError('internal', String(error));
-      stop.abort();
+      unrecordable(error);
     }
   };
   const { emit, flush } = quietFailures({ emit: record, now: Date.now });
@@ -89,8 +92,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     checkStudyOf(book.state(), context);
     await writeFileAtomic(files.study, options.studyYaml);
     const witnesses = createWitnesses({ primitives, ledger: book });
+    const witnessFile = await openWitnessFile({ path: files.witnesses, lines: witnesses.lines, setTimer: startTimer, failed: unrecordable });
+    restoreWitnesses(witnesses, { path: files.witnesses, lines: witnessFile.kept });
+    witnesses.subscribe(witnessFile.changed);
+    const shortage = createShortageWatch();
     const proofs = createProofs({ primitives, lines: book.lines });
-    const lines = (texts: readonly string[]): string => texts.map((text) => `${text}\n`).join('');
     const server = await startServer({
       host: options.host,
       port: options.port,
@@ -107,13 +113,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         if (isFailure(entry)) return entry;
         await book.append(entry);
         emit({ type: 'site', time: now(), site: entry.site, modality: entry.modality, state: 'enrolled' });
+        const short = shortage(book.state());
+        if (short !== undefined) emit({ type: 'failure', time: now(), site: entry.site, code: 'budget-short', message: short });
         return { study: canonicalJson(study) };
       },
       cosigned: witnesses.receive,
       published: (path) => {
         if (path === '/health') return 'ok\n';
         if (path === '/ledger.jsonl') return linePieces(book.lines());
-        if (path === '/witnesses.jsonl') return lines(witnesses.lines());
+        if (path === '/witnesses.jsonl') return witnesses.lines().map((line) => `${line}\n`).join('');
         return path === '/head' ? book.head() : proofs(path);
       },
       report: (problem, site) => {
@@ -170,7 +178,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       return { ...end, roundsCommitted: book.state().committedRounds };
     } finally {
       await server.close();
-      await writeFileAtomic(files.witnesses, lines(witnesses.lines()));
+      await witnessFile.close();
     }
   } catch (error) {
     // Nothing of a study is recorded: nothing of the start is left. The lock is still ours.
@@ -217,34 +225,5 @@ async function evaluationData({ study, data }: CoordinatorOptions): Promise<{ se
   return {
     selection: await buildEvaluationSet({ study, part: 'selection', files, primitives }),
     test: await buildEvaluationSet({ study, part: 'test', files, primitives }),
-  };
-}
-
-function startedEvent({ study, resolved, studyHash: hash, networks }: StudyContext, run: { readonly folder: string; readonly backend: string; readonly resumedAfterRound: number }): StudyEvent {
-  const { epsilon, delta } = resolved.budget;
-  return {
-    type: 'started',
-    time: now(),
-    study: study.name,
-    studyHash: hash,
-    software: SOFTWARE,
-    rounds: study.schedule.rounds,
-    protection: study.privacy.protection,
-    accountant: resolved.accountant.binding,
-    budget: { epsilon: Number.isFinite(epsilon) ? epsilon : null, delta },
-    classes: study.classes,
-    pool: study.fusion.pool,
-    modalities: [...resolved.modalities].map(([modality, { mechanism, rounds }]) => ({
-      modality,
-      encoder: study.modalities[modality]?.encoder.type ?? '',
-      parameters: networks.get(modality)?.size ?? 0,
-      rounds,
-      localSteps: mechanism.steps,
-      samplingRate: mechanism.samplingRate,
-      noiseMultiplier: mechanism.protection === 'none' ? null : mechanism.noiseMultiplier,
-      clipNorm: mechanism.protection === 'none' ? null : mechanism.clipNorm,
-    })),
-    sites: study.sites.map(({ name, modality, patients }) => ({ site: name, modality, patients })),
-    ...run,
   };
 }

@@ -1,12 +1,17 @@
+import { z } from 'zod';
 import { fromHex } from '../shared/bytes.ts';
+import { AntiphonError } from '../shared/errors.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { verifiedCosignature, witnessKey } from '../shared/ledger/cosignature.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
 import { isHeadProblem } from '../shared/ledger/head-problem.ts';
+import { parseJson } from '../shared/json.ts';
 import { readLine } from '../shared/ledger/line.ts';
 import { isLedgerProblem } from '../shared/ledger/problem.ts';
-import { formatNote, parseNote, parseSignature, withSignature } from '../shared/ledger/signed-note.ts';
+import { formatNote, formatSignature, parseNote, parseSignature, withSignature } from '../shared/ledger/signed-note.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
+
+const keptSchema = z.strictObject({ note: z.string(), site: z.string(), size: z.int().nonnegative() });
 
 /** Every site's word on the largest ledger it has seen. */
 export interface Witnesses {
@@ -46,4 +51,26 @@ export function createWitnesses({ primitives, ledger }: { readonly primitives: P
     behind: (sites) => [...sites].filter((site) => (latest.get(site)?.size ?? -1) < ledger.lines().length - 1),
     lines: () => [...latest].map(([site, { size, note }]) => JSON.stringify({ note, site, size })),
   };
+}
+
+/**
+ * Takes up what an earlier start has kept, each line verified like a fresh cosignature. One that is not of this ledger's heads is what a fork or a rollback leaves: the coordinator
+ * does not go on over it (AntiphonError('ledger-tampered')), and the file stays as it is, for an audit to show.
+ */
+export function restoreWitnesses(witnesses: Pick<Witnesses, 'receive'>, { path, lines }: { readonly path: string; readonly lines: readonly string[] }): void {
+  lines.forEach((text, i) => {
+    const problem = receiveKept(witnesses, text);
+    if (problem === undefined) return;
+    throw new AntiphonError('ledger-tampered', `${path}, line ${i + 1}: ${problem}; the ledger was rewritten or is an older copy, or the file is another run's: run "antiphon audit" on the folder, and put the newest intact copy of both back`);
+  });
+}
+
+function receiveKept(witnesses: Pick<Witnesses, 'receive'>, text: string): string | undefined {
+  const kept = keptSchema.safeParse(parseJson(text));
+  const note = kept.success ? parseNote(kept.data.note) : undefined;
+  if (!kept.success || note === undefined || isHeadProblem(note)) return 'expected a site\'s cosignature of a head, found something else';
+  const { site, size } = kept.data;
+  // The coordinator's own signature is in the ledger; what counts is the site's, under the text that the ledger has there.
+  const problems = note.signatures.map((signature) => witnesses.receive(site, { size, cosignature: formatSignature(signature) }));
+  return problems.includes(undefined) ? undefined : `"${site}" cosigned a ledger of ${size} lines, which is not this one (${problems.at(-1)?.message ?? 'no signature'})`;
 }

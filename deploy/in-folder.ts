@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { EventSink } from '../coordinator/events.ts';
-import { runFiles } from '../coordinator/store/run-folder.ts';
+import { enterRunFolder, runFiles } from '../coordinator/store/run-folder.ts';
 import { AntiphonError } from '../shared/errors.ts';
-import { enterFolder } from '../shared/platform/fresh-folder.ts';
 
 /**
  * A run in its folder, made if need be: when it fails before its first round, nothing of it is left; when later, or in the folder of an earlier run, all is kept and the
@@ -10,7 +9,7 @@ import { enterFolder } from '../shared/platform/fresh-folder.ts';
  */
 export async function inFolder<T>(folder: string, show: EventSink, act: (show: EventSink) => Promise<T>): Promise<T> {
   const seen = { begun: existsSync(runFiles(folder).ledger), over: false };
-  const fresh = await enterFolder(folder);
+  const fresh = await enterRunFolder(folder);
   const watch: EventSink = (event) => {
     if (event.type === 'round-started') seen.begun = true;
     if (event.type === 'ended' && event.reason !== 'interrupted') seen.over = true;

@@ -9,11 +9,10 @@ import { enrolSite } from '../client/enrol.ts';
 import { siteFiles } from '../client/keystore.ts';
 import type { EventSink, StudyEvent } from '../coordinator/events.ts';
 import { issueInvite } from '../coordinator/invite.ts';
-import { readAddress, runFiles } from '../coordinator/store/run-folder.ts';
+import { enterRunFolder, readAddress, runFiles } from '../coordinator/store/run-folder.ts';
 import { AntiphonError, EXIT_CODES, type ErrorCode } from '../shared/errors.ts';
 import { EVERY_OTHER_SITE } from '../shared/ledger/spending.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
-import { makeFolder } from '../shared/platform/folder.ts';
 import { writeFileAtomic } from '../shared/platform/atomic-file.ts';
 import { nodePrimitives } from '../shared/platform/primitives.ts';
 import { studyHash } from '../shared/study/hash.ts';
@@ -51,7 +50,7 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
   let failed = false;
   // One listener per process.
   setMaxListeners(0, signal);
-  await makeFolder(folder);
+  await enterRunFolder(folder);
   const studyFile = join(folder, 'study.yaml');
   const port = await portOfEarlierRun(folder, study);
   await writeFileAtomic(studyFile, stringify(study));

@@ -1,11 +1,12 @@
-import { appendFile, chmod, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, chmod, readFile, readdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { fromHex, toHex } from '../../shared/bytes.ts';
 import { identityFromSeed, roundKeysFromSecret, type Identity } from '../../shared/crypto/keys.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import { makeFolder } from '../../shared/platform/folder.ts';
+import { enterFolder, type FreshFolder } from '../../shared/platform/fresh-folder.ts';
 import type { IssuedInvite } from '../enrolment.ts';
 import type { RoundKeyStore } from '../run.ts';
 
@@ -25,6 +26,37 @@ export const runFiles = (folder: string) => ({
   /** Where a running coordinator listens. */
   address: join(folder, 'coordinator.json'),
 });
+
+/** Beside the coordinator's own: what `simulate` keeps in the same folder. */
+const SIMULATED = ['sites', 'data'];
+
+/**
+ * Enters the folder of a run, which is made, empty, or an earlier run's: what else lies in a folder is somebody's own, and nothing of it is written over (AntiphonError('usage')). The first
+ * thing that a run makes is its private folder, so that one which crashed right then is known again. `undo` as `enterFolder` has it.
+ */
+export async function enterRunFolder(folder: string): Promise<FreshFolder> {
+  const found: readonly string[] = await readdir(folder).catch(() => []);
+  const { ledger, key, ...others } = runFiles('');
+  const own = [ledger, ...Object.values(others), ...SIMULATED];
+  const isRun = found.includes(dirname(key)) && (found.includes(ledger) || found.every((name) => isHidden(name) || own.some((file) => name === file || name.startsWith(`${file}.`) || file.startsWith(`${name}/`))));
+  const strange = found.filter((name) => !isHidden(name));
+  if (!isRun && strange.length > 0) {
+    const shown = `${strange.slice(0, 3).join(', ')}${strange.length > 3 ? ` and ${strange.length - 3} more` : ''}`;
+    throw new AntiphonError('usage', `expected an empty folder or a run's in --out, found ${shown} in ${folder}, which holds no run; nothing of it was touched: choose another with --out`);
+  }
+  const fresh = await enterFolder(folder);
+  try {
+    await prepareRunFolder(folder);
+  } catch (error) {
+    await fresh.undo();
+    throw error;
+  }
+  return fresh;
+}
+
+function isHidden(name: string): boolean {
+  return name.startsWith('.');
+}
 
 export async function prepareRunFolder(folder: string): Promise<void> {
   try {

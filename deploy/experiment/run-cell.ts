@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { StudyEvent } from '../../coordinator/events.ts';
+import { enterRunFolder } from '../../coordinator/store/run-folder.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { parseJson } from '../../shared/json.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
@@ -56,6 +57,7 @@ async function train({ cell, identity, folder }: CellJob, { backend, signal, sho
   const name = await claimAttempt(folder);
   const run = join(folder, name);
   const data = dataOf(cell.source, run);
+  await enterRunFolder(run);
   if (cell.source.data.type === 'made-up') await writeSyntheticData(data, { seed: cell.study.seed });
   const { events } = await simulate({ study: cell.study, folder: run, data, backend, signal, show });
   const ended = events.filter((event) => event.type === 'ended').at(-1);

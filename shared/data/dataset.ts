@@ -7,8 +7,8 @@ import type { DataFiles } from './files.ts';
 import { inOrder } from './in-order.ts';
 import { recordReader, type RecordReader } from './record-files.ts';
 import type { Selection } from './selection.ts';
-import { readTable } from './table.ts';
-import { encoderInput, readValues, type RecordNormaliser } from './values.ts';
+import { readHeader, readTable } from './table.ts';
+import { checkValuesLayout, encoderInput, readValues, type RecordNormaliser } from './values.ts';
 
 /** The records of one modality that a site holds, or that an evaluation uses. SENSITIVE at a site: never logged, never sent. */
 export interface Dataset {
@@ -82,6 +82,18 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
     patients: groupByPatient(kept),
     ...(sampleColumn === undefined ? {} : { samples: kept.map(({ sample }) => sample) }),
   };
+}
+
+/**
+ * Whether the files and columns that the study names for a modality are there, before anyone waits for the data: of the records nothing is read, so that what is wrong in a line, or in a
+ * record's own file, shows only when the data set is built. Throws AntiphonError('data-invalid').
+ */
+export async function checkLayout({ study, modality: name, selection, files, primitives }: Pick<DatasetRequest, 'study' | 'modality' | 'selection' | 'files' | 'primitives'>): Promise<void> {
+  const spec = study.modalities[name];
+  if (spec === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${name}"; it has: ${Object.keys(study.modalities).join(', ')}`);
+  const index = await readHeader(files, spec.records.index);
+  selectEntries({ index, spec, selection, sampleColumn: undefined, cells: recordReader(files, spec), classes: study.classes, sha256: primitives.sha256 });
+  await checkValuesLayout(files, { name, spec });
 }
 
 interface Reading {

@@ -19,6 +19,8 @@ export interface Unreadable {
 export interface DataFiles {
   /** The whole file. Throws AntiphonError('data-invalid') where there is none. */
   readonly read: (path: string) => Promise<Uint8Array>;
+  /** Its first bytes, at most so many; throws alike. */
+  readonly readStart: (path: string, most: number) => Promise<Uint8Array>;
   /** The whole file of a record; its path is private and is in no message. */
   readonly readRecord: (path: string) => Promise<Uint8Array | Unreadable>;
   /** CSV text to lines, the header among them, cells trimmed unless quoted; throws on broken quoting. An adapter because csv-parse's types need Node's. */

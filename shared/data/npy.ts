@@ -47,9 +47,19 @@ function safeInteger(value: bigint, path: string): number {
  * endian, objects, records, missing or surplus bytes), saying how to save the array instead. One-byte data alias `bytes`.
  */
 export function parseNpy(bytes: Uint8Array, path: string): NpyArray {
-  const refuse = (found: string): never => {
-    throw new AntiphonError('data-invalid', `expected a little-endian C-order NumPy array in ${path}, found ${found}`);
-  };
+  const { descr, type, shape, dataStart } = parseNpyHeader(bytes, path);
+  const length = shape.reduce((product, size) => product * size, 1);
+  const expected = length * type.bytes;
+  if (!Number.isSafeInteger(expected) || bytes.length - dataStart !== expected) {
+    return refuserOf(path)(`${bytes.length - dataStart} bytes of data where shape [${shape.join(', ')}] of ${descr} needs ${expected}; the file is cut off or damaged, copy it again`);
+  }
+  const data = new DataView(bytes.buffer, bytes.byteOffset + dataStart, expected);
+  return { shape, data: type.decode(data, length, path) };
+}
+
+/** What the header alone says: `bytes` are at least the file's beginning, up to the end of its header. Throws like `parseNpy`. */
+export function parseNpyHeader(bytes: Uint8Array, path: string): { readonly shape: readonly number[]; readonly descr: string; readonly type: ElementType; readonly dataStart: number } {
+  const refuse = refuserOf(path);
   if (bytes.length < 10 || MAGIC.some((byte, i) => bytes[i] !== byte)) return refuse('another kind of file; write it with numpy.save');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint8(6);
@@ -64,14 +74,13 @@ export function parseNpy(bytes: Uint8Array, path: string): NpyArray {
   if (descr.startsWith('>')) return refuse(`big-endian data (${descr}); save array.astype("<${descr.slice(1)}")`);
   const type = /^[<|]/.test(descr) ? TYPES[descr.slice(1)] : undefined;
   if (type === undefined) return refuse(`elements of type ${descr}; use one of ${Object.keys(TYPES).join(', ')}, for example array.astype("<f4")`);
+  return { shape, descr, type, dataStart };
+}
 
-  const length = shape.reduce((product, size) => product * size, 1);
-  const expected = length * type.bytes;
-  if (!Number.isSafeInteger(expected) || bytes.length - dataStart !== expected) {
-    return refuse(`${bytes.length - dataStart} bytes of data where shape [${shape.join(', ')}] of ${descr} needs ${expected}; the file is cut off or damaged, copy it again`);
-  }
-  const data = new DataView(bytes.buffer, bytes.byteOffset + dataStart, expected);
-  return { shape, data: type.decode(data, length, path) };
+function refuserOf(path: string): (found: string) => never {
+  return (found) => {
+    throw new AntiphonError('data-invalid', `expected a little-endian C-order NumPy array in ${path}, found ${found}`);
+  };
 }
 
 function headerText(bytes: Uint8Array, refuse: (found: string) => never): string {

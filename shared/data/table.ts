@@ -15,6 +15,26 @@ export async function readTable(files: DataFiles, path: string): Promise<Table> 
   return isParquet(path) ? tableOf(await files.decoders.parquet(bytes, path), path) : parseTable({ bytes, path, parseCsv: files.parseCsv });
 }
 
+/** A header longer than this is none. */
+const MAX_HEADER_BYTES = 1 << 20;
+
+/** The table's columns, without its rows: the beginning of a CSV file, or what a Parquet file says of itself. Throws as `readTable` does. */
+export async function readHeader(files: DataFiles, path: string): Promise<Table> {
+  if (isParquet(path)) return tableOf({ ...(await files.decoders.parquet(await files.read(path), path, [])), rows: 0 }, path);
+  const start = await files.readStart(path, MAX_HEADER_BYTES);
+  return parseTable({ bytes: start.subarray(0, endOfLine(start)), path, parseCsv: files.parseCsv });
+}
+
+/** Of the first line; a newline between quotes ends none. */
+function endOfLine(bytes: Uint8Array): number {
+  let quoted = false;
+  for (let i = 0; i < bytes.length; i += 1) {
+    if (bytes[i] === 0x22) quoted = !quoted;
+    if (bytes[i] === 0x0a && !quoted) return i;
+  }
+  return bytes.length;
+}
+
 export function isParquet(path: string): boolean {
   return path.endsWith('.parquet');
 }

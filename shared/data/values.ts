@@ -3,8 +3,8 @@ import { vocabularyOf } from '../study/encoder-input.ts';
 import type { Modality, TransformSpec } from '../study/schema.ts';
 import type { DataFiles, ParquetColumns } from './files.ts';
 import { createFrontEnd } from './front-end.ts';
-import { parseNpy } from './npy.ts';
-import { columnIndex, isParquet, missingColumn, readTable, type Table } from './table.ts';
+import { parseNpy, parseNpyHeader } from './npy.ts';
+import { columnIndex, isParquet, missingColumn, readHeader, readTable, type Table } from './table.ts';
 
 /** The `values` file of a modality: raw features by row, NaN where not measured. */
 export interface ValuesFile {
@@ -29,17 +29,35 @@ export async function readValues(files: DataFiles, modality: { readonly name: st
 
 function npyValues(bytes: Uint8Array, { name, spec, path }: { readonly name: string; readonly spec: Modality; readonly path: string }): ValuesFile {
   const { shape, data } = parseNpy(bytes, path);
-  const [rows, ...record] = shape;
+  const rows = rowsOf(shape, { name, spec, path });
   const size = spec.shape.reduce((product, length) => product * length, 1);
-  if (rows === undefined || !sameShape(record, spec.shape)) {
-    throw new AntiphonError('data-invalid', `expected [rows, ${spec.shape.join(', ')}] in ${path}, as the shape of modality "${name}" says, found [${shape.join(', ')}]; change the shape or the file`);
-  }
   return {
     path,
     rows,
     record: (row) => ({ value: (feature) => data[row * size + feature] ?? Number.NaN, place: (feature) => `${path}, row ${row}, feature ${feature}` }),
   };
 }
+
+function rowsOf([rows, ...record]: readonly number[], { name, spec, path }: { readonly name: string; readonly spec: Modality; readonly path: string }): number {
+  if (rows !== undefined && sameShape(record, spec.shape)) return rows;
+  const found = rows === undefined ? '' : [rows, ...record].join(', ');
+  throw new AntiphonError('data-invalid', `expected [rows, ${spec.shape.join(', ')}] in ${path}, as the shape of modality "${name}" says, found [${found}]; change the shape or the file`);
+}
+
+/** Whether the `values` file is there and has the columns, or the shape, that the study says; of its records nothing is read. Throws AntiphonError('data-invalid'). */
+export async function checkValuesLayout(files: DataFiles, { name, spec }: { readonly name: string; readonly spec: Modality }): Promise<void> {
+  const { values: path, columns } = spec.records;
+  if (path === undefined) return;
+  if (columns === undefined) {
+    rowsOf(parseNpyHeader(await files.readStart(path, MAX_HEADER_BYTES), path).shape, { name, spec, path });
+    return;
+  }
+  const header = await readHeader(files, path);
+  for (const column of columns) columnIndex(header, column, 'records.columns');
+}
+
+/** NumPy pads its headers to 64 bytes; those of plain arrays fit in two of that. */
+const MAX_HEADER_BYTES = 1 << 16;
 
 /** Axes of length 1 do not matter ([28, 28] is [28, 28, 1]); a flat shape takes any record of its size. */
 function sameShape(record: readonly number[], wanted: readonly number[]): boolean {

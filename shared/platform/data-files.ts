@@ -1,4 +1,4 @@
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { open, readFile, realpath, stat } from 'node:fs/promises';
 import { resolve, sep } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import type { CsvLine, DataFiles, Decoders, Unreadable } from '../data/files.ts';
@@ -23,6 +23,17 @@ export function openDataFolder(folder: string, { cacheFolder }: { readonly cache
     realpath(folder).catch((error: unknown) => {
       throw new AntiphonError('data-invalid', `expected the data folder ${resolve(folder)}, found none (${reason(error)}); give the folder with --data`, { cause: error });
     });
+  /** The real path of a file that the study names. */
+  const locate = async (path: string): Promise<string> => {
+    const root = await openRoot();
+    const wanted = resolve(root, path);
+    refuseOutside(root, wanted, path);
+    const found = await realpath(wanted).catch((error: unknown) => {
+      throw new AntiphonError('data-invalid', `expected the data file ${wanted}, found none (${reason(error)}); put it there, or name it right in the study's "records"`, { cause: error });
+    });
+    refuseOutside(root, found, path);
+    return found;
+  };
   return {
     parseCsv,
     decoders: nodeDecoders,
@@ -30,16 +41,24 @@ export function openDataFolder(folder: string, { cacheFolder }: { readonly cache
     openRowStore: (size) => createRowStore(size, cacheFolder),
     readRecord: async (path) => readInside(await openRoot(), path),
     read: async (path) => {
-      const root = await openRoot();
-      const wanted = resolve(root, path);
-      refuseOutside(root, wanted, path);
-      const found = await realpath(wanted).catch((error: unknown) => {
-        throw new AntiphonError('data-invalid', `expected the data file ${wanted}, found none (${reason(error)}); put it there, or name it right in the study's "records"`, { cause: error });
-      });
-      refuseOutside(root, found, path);
+      const found = await locate(path);
       return readFile(found).catch((error: unknown) => {
-        throw new AntiphonError('data-invalid', `could not read the data file ${found} (${reason(error)}); check that it is a file, and its permissions`, { cause: error });
+        throw notReadable(found, error);
       });
+    },
+    readStart: async (path, most) => {
+      const found = await locate(path);
+      try {
+        const file = await open(found, 'r');
+        try {
+          const { buffer, bytesRead } = await file.read(new Uint8Array(most), 0, most, 0);
+          return buffer.subarray(0, bytesRead);
+        } finally {
+          await file.close();
+        }
+      } catch (error) {
+        throw notReadable(found, error);
+      }
     },
   };
 }
@@ -67,6 +86,10 @@ function isInside(root: string, path: string): boolean {
 function refuseOutside(root: string, path: string, named: string): void {
   if (isInside(root, path)) return;
   throw new AntiphonError('data-invalid', `the study names the file "${named}", which lies outside the data folder ${root}; only files inside it are read: copy the file there`);
+}
+
+function notReadable(path: string, error: unknown): AntiphonError {
+  return new AntiphonError('data-invalid', `could not read the data file ${path} (${reason(error)}); check that it is a file, and its permissions`, { cause: error });
 }
 
 function reason(error: unknown): string {

@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { run, start, startOnSmallDisk, temporaryFolder } from '../support/processes.ts';
@@ -84,6 +84,11 @@ it('invites: damaged, expired, used twice, and a ledger that was tampered with',
   const silent = await run('site', 'enroll', invite, '--data', data, '--home', join(folder, 'left-1'));
   expect(silent.stderr).toContain('--patients-disjoint if that is true');
   expect(silent.code).toBe(5);
+  // Nothing was admitted: nothing is left, neither a folder nor limits.
+  expect(existsSync(join(folder, 'left-1'))).toBe(false);
+  const limited = await run('site', 'enroll', invite, '--data', data, '--home', join(folder, 'left-1'), '--vault', join(folder, 'vault'), '--max-epsilon', '3');
+  expect(limited.code).toBe(5);
+  expect(existsSync(join(folder, 'vault'))).toBe(false);
   const nowhere = await run('site', 'enroll', invite, '--data', join(folder, 'nowhere'), '--home', join(folder, 'left-1'), '--patients-disjoint');
   expect(nowhere.stderr).toContain('expected the data folder');
   expect(nowhere.code).toBe(4);
@@ -153,4 +158,55 @@ it('a site says whom it calls, that nobody answers, and when it tries again', as
   expect(await site.line((line) => line.includes('disconnected'))).toMatch(/^right-1: disconnected \(.*ECONNREFUSED.*; trying again within 0\.3 s\)$/);
   site.child.kill('SIGTERM');
   expect((await site.finished).code).toBe(130);
+});
+
+it('an enrolment whose data are not there, or lack a column, says so and can be done again', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const out = join(folder, 'run');
+  const home = join(folder, 'right-1');
+  const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
+  await lead.line((line) => line.includes('"listening"'));
+  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  const own = join(folder, 'own');
+  mkdirSync(own);
+  const enrol = () => run('site', 'enroll', invite, '--data', own, '--home', home);
+  const empty = await enrol();
+  expect(empty.stderr).toMatch(/expected the data file .*own\/all\.csv, found none.*has admitted this site's key.*mend the data, then run the same command again, with the same invite/);
+  expect(empty.code).toBe(4);
+  expect(existsSync(join(home, 'site.json'))).toBe(false);
+  const table = readFileSync(join(data, 'all.csv'), 'utf8');
+  writeFileSync(join(own, 'all.csv'), table.replace(',c,d', ',cc,d'));
+  expect((await enrol()).stderr).toContain('expected the column "c" (records.columns) in all.csv, found none; did you mean "cc"?');
+  writeFileSync(join(own, 'all.csv'), table);
+  expect((await enrol()).code).toBe(0);
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
+});
+
+it('a site keeps where its data have moved to once it has opened them there; stopped by its person, it does not speak of trying again', async () => {
+  const folder = temporaryFolder();
+  const { study, data } = writeTinyStudy(folder);
+  const out = join(folder, 'run');
+  const home = join(folder, 'right-1');
+  const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
+  await lead.line((line) => line.includes('"listening"'));
+  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  expect((await run('site', 'enroll', invite, '--data', data, '--home', home)).code).toBe(0);
+  const elsewhere = join(folder, 'elsewhere');
+  cpSync(data, elsewhere, { recursive: true });
+  const moved = await run('site', 'start', '--home', home, '--data', join(folder, 'nowhere'));
+  expect(moved.stderr).toContain('expected the data folder');
+  expect(moved.code).toBe(4);
+  expect(JSON.parse(readFileSync(join(home, 'site.json'), 'utf8'))).toMatchObject({ data });
+  const site = start('site', 'start', '--home', home, '--data', elsewhere);
+  await site.line((line) => line.includes('connected'));
+  expect(JSON.parse(readFileSync(join(home, 'site.json'), 'utf8'))).toMatchObject({ data: elsewhere });
+  site.child.kill('SIGINT');
+  const { stdout, code } = await site.finished;
+  // We closed it: nobody tries again.
+  expect(stdout).not.toContain('disconnected');
+  expect(code).toBe(130);
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
 });

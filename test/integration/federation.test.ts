@@ -172,3 +172,33 @@ it('a budget that allows no round ends with 7, and nothing is called a result', 
   expect(code).toBe(7);
   expect(stdout).not.toContain('hybrid');
 });
+
+it('what sites have cosigned outlives every start: served at once, kept by a start that no site comes back to, and a ledger they contradict is refused', async () => {
+  const federation = prepare({ rounds: 400 });
+  const kept = (): string => readFileSync(join(federation.out, 'witnesses.jsonl'), 'utf8');
+  let lead = coordinator(federation);
+  await lead.line(isEvent('listening'));
+  await enrolAll(federation);
+  const early = ledgerOf(federation);
+  const sites = start('site', 'start', '--home', ...SITES.map(federation.home));
+  // Killed in the middle, all of them had cosigned something.
+  await lead.line(isEvent('round-started', (event) => event['round'] === 12));
+  lead.child.kill('SIGKILL');
+  await lead.finished;
+  sites.child.kill('SIGTERM');
+  await sites.finished;
+  const words = kept();
+  expect(words.trim().split('\n')).toHaveLength(SITES.length);
+  lead = coordinator(federation);
+  const { url } = JSON.parse(await lead.line(isEvent('listening'))) as { url: string };
+  expect(await (await fetch(`${url}/witnesses.jsonl`)).text()).toBe(words);
+  lead.child.kill('SIGTERM');
+  expect((await lead.finished).code).toBe(130);
+  expect(kept()).toBe(words);
+  // A copy of before the rounds in the ledger's place: what the sites signed shows it, and is not lost.
+  writeFileSync(join(federation.out, 'ledger.jsonl'), `${early.join('\n')}\n`);
+  const { code, stderr } = await coordinator(federation).finished;
+  expect(stderr).toMatch(/witnesses\.jsonl, line 1: ".*" cosigned a ledger of \d+ lines, which is not this one/);
+  expect(code).toBe(8);
+  expect(kept()).toBe(words);
+});

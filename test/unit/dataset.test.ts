@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { buildDataset, type DatasetRequest } from '../../shared/data/dataset.ts';
+import { buildDataset, checkLayout, type DatasetRequest } from '../../shared/data/dataset.ts';
 import { buildEvaluationSet, checkSeparation, sitesProvablyDisjoint } from '../../shared/data/evaluation-set.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
 import { shareOf } from '../../shared/data/selection.ts';
@@ -196,5 +196,30 @@ describe('separation, from the study file alone', () => {
     expect(() => {
       checkSeparation(withSites(overlapping, false));
     }).not.toThrow();
+  });
+});
+
+describe('the layout of a data folder', () => {
+  const study = parseStudy(STUDY, 'test');
+  const pictures = 'patient,outcome,at\np1,well,x\n';
+  const npy = formatNpy({ shape: [3, 2, 2, 1], data: new Float32Array(12) });
+  const check = (modality: string, content: Readonly<Record<string, string | Uint8Array>>) => checkLayout({ study, modality, selection: {}, files: memoryFiles(content), primitives });
+
+  it('is judged by headers alone: no line is looked at, no array is read to its end', async () => {
+    await expect(check('picture', { 'pictures.csv': pictures, 'pictures.npy': npy.subarray(0, 128) })).resolves.toBeUndefined();
+    await expect(check('blood', { 'blood.csv': '"patient",outcome,valid,iron,salt,"a\nb"\np1,nothing,"' })).resolves.toBeUndefined();
+  });
+
+  it.each([
+    ['an index that is not there', 'picture', { 'pictures.npy': npy }, /no pictures\.csv/],
+    ['an array that is not there', 'picture', { 'pictures.csv': pictures }, /no pictures\.npy/],
+    ['an array of another shape', 'picture', { 'pictures.csv': pictures, 'pictures.npy': formatNpy({ shape: [3, 3, 1], data: new Float32Array(9) }) }, /expected \[rows, 2, 2, 1\] in pictures\.npy.*found \[3, 3, 1\]/],
+    ['no column of row numbers', 'picture', { 'pictures.csv': 'patient,outcome,att\n', 'pictures.npy': npy }, /expected the column "at" \(records\.row\).*did you mean "att"/],
+    ['no column of a filter', 'blood', { 'blood.csv': 'patient,outcome,iron,salt\n' }, /expected the column "valid" \(where\)/],
+    ['no column of values', 'blood', { 'blood.csv': 'patient,outcome,valid,iron,sal\n' }, /expected the column "salt" \(records\.columns\).*did you mean "sal"/],
+    ['nothing in the index', 'blood', { 'blood.csv': '' }, /found an empty file/],
+  ] as const)('with %s is named', async (_title, modality, content, message) => {
+    await expect(check(modality, content)).rejects.toThrow(message);
+    await expect(check(modality, content)).rejects.toMatchObject({ code: 'data-invalid' });
   });
 });

@@ -1,14 +1,20 @@
 import { describe, expect, it } from 'vitest';
+import { createShortageWatch, roundsThatFit } from '../../coordinator/budget.ts';
 import { decideEnrolment, type IssuedInvite } from '../../coordinator/enrolment.ts';
+import { planEntry } from '../../coordinator/plan.ts';
 import { fromHex, toHex } from '../../shared/bytes.ts';
 import { generateIdentity } from '../../shared/crypto/keys.ts';
 import type { EnrolEntry } from '../../shared/ledger/entry.ts';
 import { emptyLedger, type LedgerState } from '../../shared/ledger/fold.ts';
+import { statedSpending } from '../../shared/ledger/spending.ts';
 import { signEnrolment } from '../../shared/ledger/statements.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { isFailure } from '../../shared/protocol/failure.ts';
 import type { SiteMessage } from '../../shared/protocol/messages.ts';
+import { resolveStudy } from '../../shared/study/resolve.ts';
+import { modalityOfRound } from '../../shared/study/schedule.ts';
 import { LedgerBuilder, STUDY } from '../support/ledger-builder.ts';
+import { ledgerStudy } from '../support/ledger-study.ts';
 
 type Request = Extract<SiteMessage, { type: 'enrol' }>;
 
@@ -80,6 +86,14 @@ describe('an enrolment', () => {
     expect(decide(requestOf({ signed: { site: 'c', modality: 'table', disjointFrom: [] } }), { invites: table })).toMatchObject({ site: 'c', disjointFrom: [] });
   });
 
+  it('names as disjoint only other sites of its modality, and keeps its invite where it does not', () => {
+    for (const [names, said] of [[['bb'], /names "bb", which is no other site of image in this study; did you mean "b"\?.*the invite is still good/], [['b', 'c'], /names "c", which is no other site of image/], [['a'], /names "a"/]] as const) {
+      const refused = decideEnrolment({ request: requestOf({ signed: { disjointFrom: [...names] } }), siteKey: identity.publicKey, ledger: planned.state, invites, now: EXPIRY, primitives });
+      expect(refused).toMatchObject({ type: 'failure', code: 'wrong-site', message: expect.stringMatching(said) as string });
+    }
+    expect(decide(requestOf({ signed: { disjointFrom: ['*'] } }))).toMatchObject({ disjointFrom: ['*'] });
+  });
+
   it.each([
     ['by another key than the session’s', requestOf({ signer: generateIdentity(primitives) })],
     ['for another study', requestOf({ signed: { study: '00'.repeat(32) } })],
@@ -97,3 +111,33 @@ function requestEntry(): EnrolEntry {
   if (typeof entry === 'string') throw new Error(entry);
   return entry;
 }
+
+describe('the rounds that fit', () => {
+  const study = ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', 'epsilon: 3');
+  const plan = planEntry({ study, resolved: resolveStudy(study), studyHash: STUDY, coordinatorKey: identity.publicKey });
+  const enrolled = (disjointFrom: readonly string[]): Pick<LedgerState, 'plan' | 'sites'> => ({
+    plan,
+    sites: new Map(plan.sites.map(({ name, modality }) => [name, { type: 'enrol', study: STUDY, site: name, modality, key: name, invite: name, disjointFrom: modality === 'image' ? [...disjointFrom] : [], signature: '' }])),
+  });
+
+  it('are all of them where every site says what the study counts on, fewer where one does not, and that is told once', () => {
+    expect(plan.modalities['image']?.sitesDisjoint).toBe(true);
+    expect(roundsThatFit(enrolled(['*']))).toBe(plan.rounds);
+    const short = enrolled([]);
+    const rounds = roundsThatFit(short);
+    expect(rounds).toBeGreaterThan(0);
+    expect(rounds).toBeLessThan(plan.rounds);
+    // What the coordinator would decide, round by round.
+    const epsilonOf = (count: number): number => {
+      const order = Array.from({ length: count }, (_, i) => modalityOfRound(plan.order, i + 1));
+      const charged = new Map(plan.sites.map(({ name, modality }) => [name, order.filter((one) => one === modality).length * plan.modalities[modality]!.mechanism.steps]));
+      return Number(statedSpending(short, charged).pld);
+    };
+    expect(epsilonOf(rounds)).toBeLessThanOrEqual(Number(plan.budget.epsilon));
+    expect(epsilonOf(rounds + 1)).toBeGreaterThan(Number(plan.budget.epsilon));
+    const watch = createShortageWatch();
+    expect(watch(enrolled(['*']))).toBeUndefined();
+    expect(watch(short)).toMatch(new RegExp(`^only ${rounds} of the ${plan.rounds} rounds fit the budget of .*will end before round ${rounds + 1}$`));
+    expect(watch(short)).toBeUndefined();
+  });
+});

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { StudyEvent } from '../../coordinator/events.ts';
 import { openMetrics } from '../../coordinator/store/metrics.ts';
@@ -41,11 +41,12 @@ describe('a run in its folder', () => {
   const wrong = new AntiphonError('data-invalid', 'no such table');
   const act = (folder: string, ...events: readonly StudyEvent[]) =>
     inFolder(folder, () => undefined, (show) => {
-      mkdirSync(join(folder, 'private'));
       writeFileSync(join(folder, 'study.yaml'), 'x');
       for (const event of events) show(event);
       return Promise.reject(wrong);
     });
+
+  const goOn = (folder: string) => inFolder(folder, () => undefined, () => Promise.resolve('went on'));
 
   it('that fails before its first round leaves nothing, nor the folders that were made for it', async () => {
     const root = temporaryFolder();
@@ -55,9 +56,39 @@ describe('a run in its folder', () => {
 
   it('leaves what was there before', async () => {
     const root = temporaryFolder();
-    writeFileSync(join(root, 'notes.txt'), 'mine');
+    writeFileSync(join(root, '.gitignore'), 'mine');
     await expect(act(root)).rejects.toBe(wrong);
-    expect(readdirSync(root)).toEqual(['notes.txt']);
+    expect(readdirSync(root)).toEqual(['.gitignore']);
+  });
+
+  it.each([
+    ['a study file of somebody', ['study.yaml'], 'study.yaml'],
+    ['somebody’s study and data', ['study.yaml', 'data/all.csv'], 'data, study.yaml'],
+    ['a ledger alone', ['ledger.jsonl'], 'ledger.jsonl'],
+    ['private things that are no run’s', ['private/letter.txt', 'photo.jpg', 'a', 'b'], 'a, b, photo.jpg and 1 more'],
+  ])('does not go into a folder with %s: nothing of it is touched', async (_title, names, shown) => {
+    const root = temporaryFolder();
+    for (const name of names) {
+      mkdirSync(dirname(join(root, name)), { recursive: true });
+      writeFileSync(join(root, name), 'mine');
+    }
+    const before = readdirSync(root, { recursive: true });
+    await expect(act(root, ROUND)).rejects.toMatchObject({ code: 'usage' });
+    await expect(act(root)).rejects.toThrow(`expected an empty folder or a run's in --out, found ${shown} in ${root}`);
+    expect(readdirSync(root, { recursive: true })).toEqual(before);
+    for (const name of names) expect(readFileSync(join(root, name), 'utf8')).toBe('mine');
+  });
+
+  it('goes on in a folder whose run crashed at any moment, whatever notes lie beside its ledger', async () => {
+    const made = ['private', 'data', 'study.yaml', 'study.yaml.0a1b2c.tmp', 'ledger.jsonl.lock', 'coordinator.json', 'metrics.jsonl', 'checkpoints', 'sites'];
+    for (let count = 1; count <= made.length; count += 1) {
+      const root = temporaryFolder();
+      for (const name of made.slice(0, count)) mkdirSync(join(root, name));
+      await expect(goOn(root)).resolves.toBe('went on');
+    }
+    const root = temporaryFolder();
+    for (const name of ['private', 'ledger.jsonl', 'notes.txt']) mkdirSync(join(root, name));
+    await expect(goOn(root)).resolves.toBe('went on');
   });
 
   it('that fails after its first round, or again, is kept and says how to go on', async () => {
@@ -66,7 +97,7 @@ describe('a run in its folder', () => {
     await expect(act(folder, ROUND)).rejects.toThrow(`no such table; to go on: the same command with --out ${folder}`);
     expect(existsSync(join(folder, 'study.yaml'))).toBe(true);
     const older = join(root, 'older');
-    mkdirSync(older);
+    mkdirSync(join(older, 'private'), { recursive: true });
     writeFileSync(join(older, 'ledger.jsonl'), 'x');
     await expect(act(older)).rejects.toThrow(/to go on/);
     expect(readdirSync(older)).toEqual(['ledger.jsonl', 'private', 'study.yaml']);

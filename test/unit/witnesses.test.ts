@@ -1,5 +1,8 @@
-import { expect, it } from 'vitest';
-import { createWitnesses, type Witnesses } from '../../coordinator/witnesses.ts';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openWitnessFile } from '../../coordinator/store/witness-file.ts';
+import { createWitnesses, restoreWitnesses, type Witnesses } from '../../coordinator/witnesses.ts';
 import { concatBytes, utf8 } from '../../shared/bytes.ts';
 import type { Identity } from '../../shared/crypto/keys.ts';
 import { cosign, verifiedCosignature, witnessKey } from '../../shared/ledger/cosignature.ts';
@@ -10,10 +13,13 @@ import { nodePrimitives as primitives } from '../../shared/platform/primitives.t
 import { expected } from '../support/heads.ts';
 import { STUDY, type LedgerBuilder } from '../support/ledger-builder.ts';
 import { begunLedger } from '../support/ledger-study.ts';
+import { temporaryFolder } from '../support/processes.ts';
 
 const TIME = 1_772_600_767;
 
-function witnessesOf(builder: LedgerBuilder): Witnesses {
+type Ledger = Pick<LedgerBuilder, 'state' | 'lines'>;
+
+function witnessesOf(builder: Ledger): Witnesses {
   return createWitnesses({ primitives, ledger: { state: () => builder.state, lines: () => builder.lines } });
 }
 
@@ -83,4 +89,65 @@ it('a time that no date has is none: a site cannot end every audit by it', () =>
   expect(() => cosign({ primitives, identity, key, text, time: 8.64e12 + 1 })).toThrow(/whole seconds/);
   expect(witnesses.receive('a', at(8.64e12))).toBeUndefined();
   expect(new Date(8.64e15).toISOString()).toBe('+275760-09-13T00:00:00.000Z');
+});
+
+describe('cosignatures that an earlier start has kept', () => {
+  const kept = (() => {
+    const witnesses = witnessesOf(builder);
+    witnesses.receive('a', wordOn(builder, LAST));
+    witnesses.receive('b', wordOn(builder, FIRST, { site: 'b' }));
+    return witnesses.lines();
+  })();
+  const restored = (ledger: Ledger, lines: readonly string[]): readonly string[] => {
+    const witnesses = witnessesOf(ledger);
+    restoreWitnesses(witnesses, { path: 'run/witnesses.jsonl', lines });
+    return witnesses.lines();
+  };
+
+  it('are there again, byte for byte, and a later one replaces its own site’s alone', () => {
+    expect(restored(builder, kept)).toEqual(kept);
+    const witnesses = witnessesOf(builder);
+    restoreWitnesses(witnesses, { path: 'run/witnesses.jsonl', lines: kept });
+    expect(witnesses.receive('b', wordOn(builder, LAST, { site: 'b' }))).toBeUndefined();
+    expect(witnesses.lines()).toHaveLength(2);
+    expect(witnesses.lines()[0]).toBe(kept[0]);
+  });
+
+  it.each([
+    ['another ledger of the same study', begunLedger(), kept, /line 1: "a" cosigned a ledger of 5 lines, which is not this one \(the cosignature of "a" does not verify\)/],
+    ['a ledger that was cut', { lines: builder.lines.slice(0, LAST), state: builder.state }, kept, /line 1: "a" cosigned a ledger of 5 lines.*put the newest intact copy of both back/],
+    ['this ledger, but under another size', builder, [kept[1]!, kept[0]!.replace(`"size":${LAST}`, `"size":${FIRST}`)], /line 2: "a" cosigned/],
+    ['what no site writes', builder, [...kept, '{"hello":1}'], /line 3: expected a site's cosignature of a head, found something else/],
+  ])('that are of %s end the start with ledger-tampered', (_title, ledger, lines, message) => {
+    expect(() => restored(ledger, lines)).toThrow(message);
+    expect(() => restored(ledger, lines)).toThrow(expect.objectContaining({ code: 'ledger-tampered' }) as Error);
+  });
+
+  it('come to the file together, a moment after the first of them, and not again where nothing is new', async () => {
+    const path = join(temporaryFolder(), 'witnesses.jsonl');
+    writeFileSync(path, `${kept[1]!}\n`);
+    let due: (() => void) | undefined;
+    const timers: number[] = [];
+    let lines: readonly string[] = [];
+    const setTimer = (callback: () => void, ms: number) => {
+      timers.push(ms);
+      due = callback;
+      return () => { due = undefined; };
+    };
+    const file = await openWitnessFile({ path, lines: () => lines, setTimer, failed: (error) => { throw error; } });
+    expect(file.kept).toEqual([kept[1]]);
+    lines = [kept[1]!];
+    file.changed();
+    lines = kept;
+    file.changed();
+    expect(timers).toHaveLength(1);
+    due?.();
+    await file.close();
+    expect(readFileSync(path, 'utf8')).toBe(kept.map((line) => `${line}\n`).join(''));
+    const { ino } = statSync(path);
+    file.changed();
+    expect(timers).toHaveLength(2);
+    await file.close();
+    expect(statSync(path).ino).toBe(ino);
+  });
 });

@@ -21,6 +21,7 @@ export const decodeParquet: Decoders['parquet'] = async (bytes, path, wanted) =>
   }
   const rows = Number(metadata.num_rows);
   const columns = new Map(read.map((name) => [name, Array.from<ParquetCell | null>({ length: rows }).fill(null)]));
+  if (read.length === 0) return { rows, names, columns };
   await parquetRead({
     file: buffer,
     metadata,
