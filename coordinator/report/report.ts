@@ -78,9 +78,14 @@ function resultSection(test: Evaluation, started: Of<'started'> | undefined): st
   const weights = Object.entries(test.weights).map(([name, { mean, samples }]) => [escapeHtml(name), `<meter min="0" max="1" value="${mean.toFixed(3)}"></meter> ${mean.toFixed(2)}`, String(samples)]);
   return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
 ${TERMS}
-<div class="charts"><figure><figcaption>Reliability of the hybrid: accuracy by confidence</figcaption><div id="reliability"></div></figure>
-<figure><figcaption>Confusion of the hybrid, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
-<h3>Mean fusion weight, where a sample has the modality</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+<div class="charts"><figure><figcaption>Reliability of the fused answer: accuracy by confidence</figcaption><div id="reliability"></div></figure>
+<figure><figcaption>Confusion of the fused answer, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
+<h3>${weightsTitle(started?.pool ?? 'robust')}</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+}
+
+function weightsTitle(pool: Of<'started'>['pool']): string {
+  const where = 'Mean fusion weight, where a sample has the modality';
+  return pool === 'robust' ? `${where} (in the log and linear pools; the study's rule, the robust product, has no weights)` : where;
 }
 
 /** The same test samples with one modality failing some of them; a mean over the modalities. */
