@@ -18,7 +18,7 @@ export interface StartInput {
   readonly homes: readonly string[];
   readonly backend: BackendChoice | undefined;
   readonly signal: AbortSignal;
-  readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string }) => void;
+  readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string; readonly backend: string }) => void;
 }
 
 /** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
@@ -69,7 +69,7 @@ export async function startSites({ homes, backend, signal, emit }: StartInput): 
     trainers.set(choice, trainer);
     const report = await trainer.openSite({ site: settings.site, study: studyText, data: settings.data, home: folder, backend: choice });
     const leftOut = report.unreadable === 0 ? '' : `; ${report.unreadable} unreadable files left out, listed in ${files.unreadable}`;
-    emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}${leftOut}` });
+    emit(settings.site, { type: 'ready', detail: `${report.summary}${leftOut}`, backend: `${report.backend}; ${report.why}` });
     const modality = study.modalities[settings.modality];
     if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
     const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;

@@ -33,7 +33,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
     `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
-    `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backend ?? '')}</footer>`,
+    `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backendSummary ?? started?.backend ?? '')}</footer>`,
   ].join('\n');
   return renderPage({ title, body, charts: chartsOf(events), script: chartScript, plotLibrary });
 }
@@ -133,7 +133,7 @@ function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> |
 patient's records. <em>Epsilon</em> bounds how much more likely (a factor of at most e<sup>ε</sup>, but for a probability δ); it holds for the whole study together, every round and every modality.
 Each site noised its updates itself, before they left it.</p>
 <p>Assumed: sites follow the protocol and state their patients truly; sampling and noise stay secret; no patient is at two sites of a modality that the study declares disjoint. Not covered: a patient's own site;
-the evaluation records, which the study declares public; poisoned updates; timing. Anyone can check the numbers with <code>antiphon audit ledger.jsonl</code>.</p>`;
+the evaluation records, which the study declares public; poisoned updates; timing. Anyone can check the numbers with <code>npx antiphon audit ledger.jsonl</code>.</p>`;
   return `<section><h2>Privacy</h2>${spent}${words}</section>`;
 }
 

@@ -49,7 +49,7 @@ export async function membership(folder: string, options: TrainingAuditOptions, 
   const references = within('--references', options.references, { from: 2, to: 64, whole: true }) ?? DEFAULT_REFERENCES;
   if (references % 2 !== 0) throw new AntiphonError('usage', `expected an even number of --references (each pair is trained on halves that complete each other), found ${references}`);
   if (options.data === undefined) throw new AntiphonError('usage', "--membership needs the records of all the study's sites: give their folder with --data DIR");
-  if (!existsSync(folder)) throw new AntiphonError('usage', `there is no run in ${folder}; give the folder that a coordinator or \`antiphon simulate\` has written`);
+  if (!existsSync(folder)) throw new AntiphonError('usage', `there is no run in ${folder}; give the folder that a coordinator or \`npx antiphon simulate\` has written`);
   await openBackend(options.backend ?? 'auto');
   note(`training ${references} reference models ...\n`);
   const report = await attackRun({ folder, data: options.data, references, signal });
