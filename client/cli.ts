@@ -73,7 +73,7 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
         dataset: options.dataset,
         limits: limitsOf(options),
       });
-      write(`enrolled as "${site}" (${modality}); its folder is ${home}\nstart it with: antiphon site start --home ${home}\n`);
+      write(`enrolled as "${site}" (${modality}); its folder is ${home}\nstart it with: npx antiphon site start --home ${home}\n`);
     });
   command
     .command('start')

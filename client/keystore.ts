@@ -72,7 +72,7 @@ export async function moveData(folder: string, data: string): Promise<void> {
 export async function openHome(folder: string): Promise<SiteHome> {
   const files = siteFiles(folder);
   const text = await readFile(files.settings, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('enrolment-refused', `${folder} is not the folder of an enrolled site (no ${files.settings}); run \`antiphon site enroll <invite> --data DIR --home ${folder}\` first`, { cause: error });
+    throw new AntiphonError('enrolment-refused', `${folder} is not the folder of an enrolled site (no ${files.settings}); run \`npx antiphon site enroll <invite> --data DIR --home ${folder}\` first`, { cause: error });
   });
   const settings = settingsSchema.safeParse(JSON.parse(text));
   if (!settings.success) throw new AntiphonError('storage-failed', `${files.settings} is damaged: ${settings.error.issues[0]?.message ?? ''}; restore it or enrol again`);

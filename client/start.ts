@@ -20,7 +20,7 @@ export interface StartInput {
   /** Where the data are now, if they have moved; kept once they have been opened there. */
   readonly data: string | undefined;
   readonly signal: AbortSignal;
-  readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string }) => void;
+  readonly emit: (site: string, event: SiteEvent | { readonly type: 'ready'; readonly detail: string; readonly backend: string }) => void;
 }
 
 /** Runs one or several enrolled sites in this process, each with its own key, folder and connection; they share one trainer. */
@@ -72,7 +72,7 @@ export async function startSites({ homes, backend, data, signal, emit }: StartIn
     const report = await trainer.openSite({ site: settings.site, study: studyText, data: data ?? settings.data, home: folder, backend: choice });
     if (data !== undefined) await moveData(folder, data);
     const leftOut = report.unreadable === 0 ? '' : `; ${report.unreadable} unreadable files left out, listed in ${files.unreadable}`;
-    emit(settings.site, { type: 'ready', detail: `${report.backend}; ${report.why}${leftOut}` });
+    emit(settings.site, { type: 'ready', detail: `${report.summary}${leftOut}`, backend: `${report.backend}; ${report.why}` });
     const modality = study.modalities[settings.modality];
     if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
     const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;

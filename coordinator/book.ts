@@ -47,7 +47,7 @@ export async function openBook({ store, identity, primitives, now }: BookKeeper)
     const line = readLine(text);
     const next = isLedgerProblem(line) ? line : foldLine({ state, line, leaf: leafHash(primitives, utf8(text)), primitives });
     if (isLedgerProblem(next)) {
-      throw new AntiphonError('ledger-tampered', `ledger line ${state.length + 1}: ${next.message}; run \`antiphon audit\` on it and restore an intact copy`);
+      throw new AntiphonError('ledger-tampered', `ledger line ${state.length + 1}: ${next.message}; run \`npx antiphon audit\` on it and restore an intact copy`);
     }
     return next;
   };

@@ -68,7 +68,7 @@ export function coordinatorCommand({ createDisplay, readStudy, signal, write }: 
             else display.show(event);
           },
         });
-        if (end.reason === 'budget-exhausted' && end.roundsCommitted === 0) throw new AntiphonError('budget-exhausted', `${end.detail}: nothing was trained; raise the budget, or plan with \`antiphon plan\``);
+        if (end.reason === 'budget-exhausted' && end.roundsCommitted === 0) throw new AntiphonError('budget-exhausted', `${end.detail}: nothing was trained; raise the budget, or plan with \`npx antiphon plan\``);
         if (end.reason === 'failed') throw new AntiphonError('study-failed', end.detail);
         if (end.reason === 'interrupted') throw new AntiphonError('interrupted', end.detail);
       } finally {
@@ -88,7 +88,7 @@ export function coordinatorCommand({ createDisplay, readStudy, signal, write }: 
       const folder = resolve(options.out);
       const path = runFiles(folder).study;
       const text = await readFile(path, 'utf8').catch((error: unknown) => {
-        throw new AntiphonError('enrolment-refused', `no study was started in ${folder}; run \`antiphon coordinator start\` first`, { cause: error });
+        throw new AntiphonError('enrolment-refused', `no study was started in ${folder}; run \`npx antiphon coordinator start\` first`, { cause: error });
       });
       write(`${await issueInvite({ folder, study: parseStudy(text, path), site: options.site, hours, url: options.url })}\n`);
     });

@@ -15,7 +15,10 @@ export type StudyEvent =
       readonly studyHash: string;
       readonly folder: string;
       readonly software: string;
+      /** With its whole reason: what was passed over, and how to install it. */
       readonly backend: string;
+      /** In one short line, for persons; absent in records of earlier versions. */
+      readonly backendSummary?: string;
       readonly rounds: number;
       readonly resumedAfterRound: number;
       readonly protection: 'local-noise' | 'none';
@@ -24,7 +27,7 @@ export type StudyEvent =
       readonly accountant: AccountantName;
       /** Names of the classes, in the order of a confusion matrix. */
       readonly classes: readonly string[];
-      /** Of the study's hybrid fusion. */
+      /** Of the study's own rule. */
       readonly pool: FusionSpec['pool'];
       readonly modalities: readonly ModalityFacts[];
       readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];

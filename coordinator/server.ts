@@ -137,7 +137,7 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
       return;
     }
     const enrolled = input.siteOfKey(toHex(siteKey));
-    if (enrolled === undefined) return void dismiss(socket, failure('not-enrolled', 'this key is not enrolled in the study; run `antiphon site enroll` with an invite'), session);
+    if (enrolled === undefined) return void dismiss(socket, failure('not-enrolled', 'this key is not enrolled in the study; run `npx antiphon site enroll` with an invite'), session);
     if (message.type === 'ready') {
       if (message.site !== enrolled.site) return void dismiss(socket, failure('wrong-site', `this key is enrolled as "${enrolled.site}", found "${message.site}"`), session);
       // Said again in one session it changes nothing: what was sent is on its way.
@@ -211,7 +211,7 @@ export async function startServer(input: ServerInput): Promise<CoordinatorServer
   };
 }
 
-const HELP = 'This is an Antiphon coordinator; sites connect with `antiphon site start`. Published: /ledger.jsonl /witnesses.jsonl /head /line/N /inclusion/N/SIZE /consistency/FROM/TO /health\n';
+const HELP = 'This is an Antiphon coordinator; sites connect with `npx antiphon site start`. Published: /ledger.jsonl /witnesses.jsonl /head /line/N /inclusion/N/SIZE /consistency/FROM/TO /health\n';
 
 /** One HTTP request; whatever goes wrong with it is its own affair. */
 async function answer({ published }: ServerInput, request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -138,7 +138,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         }
       });
       const url = options.publicUrl ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${server.port}`;
-      emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, resumedAfterRound: book.state().lastRound }));
+      emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, backendSummary: backend.summary, resumedAfterRound: book.state().lastRound }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
       begun = true;
       const running = runStudy(context, {

@@ -3,7 +3,7 @@ import type { StudyEvent } from './events.ts';
 import type { StudyContext } from './run.ts';
 
 /** What a study is, as its first event tells. */
-export function startedEvent({ study, resolved, studyHash: hash, networks }: StudyContext, run: { readonly folder: string; readonly backend: string; readonly resumedAfterRound: number }): StudyEvent {
+export function startedEvent({ study, resolved, studyHash: hash, networks }: StudyContext, run: { readonly folder: string; readonly backend: string; readonly backendSummary: string; readonly resumedAfterRound: number }): StudyEvent {
   const { epsilon, delta } = resolved.budget;
   return {
     type: 'started',

@@ -138,7 +138,7 @@ program
       throw new AntiphonError('storage-failed', `cannot write ${file}: ${error instanceof Error ? error.message : String(error)}; choose another name`, { cause: error });
     });
     if (options.data !== undefined) await writeSyntheticData(options.data, { seed: parseStudy(await readFile(file, 'utf8'), file).seed });
-    write(`wrote ${file}${options.data === undefined ? '' : ` and ${options.data}`}; try it with: antiphon simulate --study ${file} --data ${options.data ?? 'DIR'}\n`);
+    write(`wrote ${file}${options.data === undefined ? '' : ` and ${options.data}`}; try it with: npx antiphon simulate --study ${file} --data ${options.data ?? 'DIR'}\n`);
   });
 
 finishCommand(program);

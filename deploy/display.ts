@@ -60,7 +60,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         started = event;
         if (event.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
         print(`study ${paint.bold(event.study)} · ${event.sites.length} sites, ${event.modalities.length} modalities, ${event.rounds} rounds · ${privacyText(event)}`);
-        print(paint.dim(`backend ${event.backend}`));
+        print(paint.dim(`backend ${event.backendSummary ?? event.backend}`));
         if (event.resumedAfterRound > 0) print(`resumed after round ${event.resumedAfterRound}`);
         return;
       case 'listening':

@@ -1,6 +1,6 @@
 import { calibrateNoiseMultiplier } from '../shared/privacy/calibrate.ts';
 import { rdpEpsilon, worstPld, type AccountantName, type EpsilonPair } from '../shared/privacy/accountant.ts';
-import { worstCliques, type SiteHistory } from '../shared/privacy/composition.ts';
+import { worstCliques, type Clique, type SiteHistory } from '../shared/privacy/composition.ts';
 
 /** What one site of a modality does in one round, but for the noise. */
 export interface PlannedModality {
@@ -42,13 +42,26 @@ function histories(plan: Plan, rounds: number, noiseMultiplier: number): readonl
   });
 }
 
-export function epsilonBy(accountant: AccountantName, plan: Plan, rounds: number, noiseMultiplier: number): number {
-  const cliques = worstCliques({
+function cliquesAfter(plan: Plan, rounds: number, noiseMultiplier: number): readonly Clique[] {
+  return worstCliques({
     sites: histories(plan, rounds, noiseMultiplier),
     cliques: new Map([...plan.modalities].map(([name, { sites, sitesDisjoint }]) => [name, sitesDisjoint ? sites.map((site) => [site.name]) : [sites.map((site) => site.name)]])),
   });
+}
+
+export function epsilonBy(accountant: AccountantName, plan: Plan, rounds: number, noiseMultiplier: number): number {
+  const cliques = cliquesAfter(plan, rounds, noiseMultiplier);
   if (accountant === 'pld') return worstPld({ cliques, delta: plan.delta }).epsilon;
-  return cliques.reduce((worst, { events }) => Math.max(worst, rdpEpsilon({ events, delta: plan.delta }).epsilon), 0);
+  // The order is that of the whole plan (a longer one would fix its own): the number that the ledger of a run states, which may choose no other order after its rounds have begun.
+  const order = rounds >= plan.rounds ? undefined : fixedOrder(plan, noiseMultiplier);
+  return cliques.reduce((worst, { events }) => Math.max(worst, rdpEpsilon({ events, delta: plan.delta, ...(order === undefined ? {} : { orders: [order] }) }).epsilon), 0);
+}
+
+/** The order of RDP that a run of this plan would write into its ledger: the best one for all planned rounds of the patient who is worst off then. */
+function fixedOrder(plan: Plan, noiseMultiplier: number): number {
+  return cliquesAfter(plan, plan.rounds, noiseMultiplier)
+    .map(({ events }) => rdpEpsilon({ events, delta: plan.delta }))
+    .reduce((worst, one) => (one.epsilon > worst.epsilon ? one : worst)).order;
 }
 
 /** Epsilon after so many rounds. */

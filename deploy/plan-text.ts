@@ -27,7 +27,7 @@ export function assumptions(plan: Plan): string {
     'Epsilon is that of one patient, added or removed, against everybody who sees everything that is released: all rounds, and every model between them, count as public.',
     'Each step takes each patient by an independent coin (Poisson sampling) that stays secret; each patient is clipped, and the noise is at least the multiplier times the clip norm.',
     ...overlap.filter((text) => text !== ''),
-    'All sites take part in all rounds of their modality. Both accountants give upper bounds. PLD, the tighter, is for a plan that is fixed in advance; RDP also holds where the plan changes as it goes.',
+    'All sites take part in all rounds of their modality. Both accountants give upper bounds. PLD, the tighter, is for a plan that is fixed in advance; RDP, at the one order that is best for the whole plan, also holds where the plan changes as it goes.',
   ].join(' ');
 }
 

@@ -156,7 +156,8 @@ async function studyQuestion(options: PlanOptions, { given: name, readStudy }: P
   return { plan: planOfStudy(study, privacy.delta), epsilon: privacy.epsilon, noiseMultiplier: privacy.noiseMultiplier };
 }
 
-function planOfStudy(study: Study, atDelta: number): Plan {
+/** A study file's plan, but for its noise. */
+export function planOfStudy(study: Study, atDelta: number): Plan {
   // Rates and steps, the modalities' own values in force, do not depend on the noise; without it nothing is calibrated.
   const { modalities } = resolveStudy({ ...study, privacy: { protection: 'none', samplingRate: study.privacy.samplingRate } });
   return {

@@ -23,5 +23,5 @@ export async function readStudyFile(given: string, shipped: string): Promise<Stu
   const [nearest] = [didYouMean(basename(given, '.yaml'), names)].flat();
   const hint = typeof nearest === 'string' ? `did you mean "${nearest}"? Otherwise ` : '';
   const why = isName ? 'no such file, and no shipped study of that name' : problem instanceof Error ? problem.message : String(problem);
-  throw new AntiphonError('study-invalid', `cannot read the study ${given}: ${why}; ${hint}give the path of a study file, one of the shipped studies (${names.join(', ')}), or write a file with \`antiphon init\``, { cause: problem });
+  throw new AntiphonError('study-invalid', `cannot read the study ${given}: ${why}; ${hint}give the path of a study file, one of the shipped studies (${names.join(', ')}), or write a file with \`npx antiphon init\``, { cause: problem });
 }

@@ -19,7 +19,7 @@ export function chartsOf(events: readonly StudyEvent[]): Charts {
     accuracy: {
       rounds: selection.map(({ round }) => round),
       series: [
-        { name: 'fused (hybrid)', values: selection.map(({ evaluation }) => evaluation.fused.hybrid.accuracy) },
+        { name: 'fused', values: selection.map(({ evaluation }) => evaluation.fused.hybrid.accuracy) },
         ...names.map((name) => ({ name, values: selection.map(({ evaluation }) => evaluation.perModality[name]?.accuracy ?? null) })),
       ],
     },

@@ -3,8 +3,8 @@ import type { FusionSpec } from '../../shared/study/schema.ts';
 
 const POOLS: Readonly<Record<FusionSpec['pool'], readonly [FusionRule, string]>> = {
   robust: ['robust', 'robust product'],
-  log: ['hybrid-log', 'hybrid weights, log pool'],
-  linear: ['hybrid-linear', 'hybrid weights, linear pool'],
+  log: ['hybrid-log', 'log pool, uncertainty weights'],
+  linear: ['hybrid-linear', 'linear pool, uncertainty weights'],
 };
 
 const COMPARED: readonly (readonly [FusionRule, string])[] = [
@@ -14,8 +14,13 @@ const COMPARED: readonly (readonly [FusionRule, string])[] = [
   ['product-uncalibrated', 'plain product, not calibrated'],
 ];
 
+/** What the study's own rule does. Its key in records and files is `hybrid`, whatever its pool: persons are told the pool. */
+export function poolName(pool: FusionSpec['pool']): string {
+  return POOLS[pool][1];
+}
+
 /** The fusion rules and their names, the study's own first. It IS the rule of its pool: one row for both, and the other pools beside it. */
 export function fusionRows(pool: FusionSpec['pool']): readonly (readonly [FusionRule, string])[] {
   const others = Object.entries(POOLS).flatMap(([name, row]) => (name === pool ? [] : [row]));
-  return [['hybrid', `${POOLS[pool][1]} (the study's)`], ...others, ...COMPARED];
+  return [['hybrid', `the study's rule (${poolName(pool)})`], ...others, ...COMPARED];
 }

@@ -33,7 +33,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
     `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
-    `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backend ?? '')}</footer>`,
+    `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backendSummary ?? started?.backend ?? '')}</footer>`,
   ].join('\n');
   return renderPage({ title, body, charts: chartsOf(events), script: chartScript, plotLibrary });
 }
@@ -78,9 +78,14 @@ function resultSection(test: Evaluation, started: Of<'started'> | undefined): st
   const weights = Object.entries(test.weights).map(([name, { mean, samples }]) => [escapeHtml(name), `<meter min="0" max="1" value="${mean.toFixed(3)}"></meter> ${mean.toFixed(2)}`, String(samples)]);
   return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
 ${TERMS}
-<div class="charts"><figure><figcaption>Reliability of the hybrid: accuracy by confidence</figcaption><div id="reliability"></div></figure>
-<figure><figcaption>Confusion of the hybrid, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
-<h3>Mean fusion weight, where a sample has the modality</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+<div class="charts"><figure><figcaption>Reliability of the fused answer: accuracy by confidence</figcaption><div id="reliability"></div></figure>
+<figure><figcaption>Confusion of the fused answer, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
+<h3>${weightsTitle(started?.pool ?? 'robust')}</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+}
+
+function weightsTitle(pool: Of<'started'>['pool']): string {
+  const where = 'Mean fusion weight, where a sample has the modality';
+  return pool === 'robust' ? `${where} (in the log and linear pools; the study's rule, the robust product, has no weights)` : where;
 }
 
 /** The same test samples with one modality failing some of them; a mean over the modalities. */
@@ -128,7 +133,7 @@ function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> |
 patient's records. <em>Epsilon</em> bounds how much more likely (a factor of at most e<sup>ε</sup>, but for a probability δ); it holds for the whole study together, every round and every modality.
 Each site noised its updates itself, before they left it.</p>
 <p>Assumed: sites follow the protocol and state their patients truly; sampling and noise stay secret; no patient is at two sites of a modality that the study declares disjoint. Not covered: a patient's own site;
-the evaluation records, which the study declares public; poisoned updates; timing. Anyone can check the numbers with <code>antiphon audit ledger.jsonl</code>.</p>`;
+the evaluation records, which the study declares public; poisoned updates; timing. Anyone can check the numbers with <code>npx antiphon audit ledger.jsonl</code>.</p>`;
   return `<section><h2>Privacy</h2>${spent}${words}</section>`;
 }
 

@@ -114,7 +114,7 @@ export type CoordinatorAddress = z.output<typeof addressSchema>;
 export async function readAddress(folder: string): Promise<CoordinatorAddress> {
   const path = runFiles(folder).address;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('enrolment-refused', `no coordinator has been started in ${folder} (no ${path}); run \`antiphon coordinator start --study FILE --out ${folder}\` first`, { cause: error });
+    throw new AntiphonError('enrolment-refused', `no coordinator has been started in ${folder} (no ${path}); run \`npx antiphon coordinator start --study FILE --out ${folder}\` first`, { cause: error });
   });
   return addressSchema.parse(JSON.parse(text));
 }

@@ -19,7 +19,6 @@ export interface AuditCliParts {
 
 interface AuditOptions extends TrainingAuditOptions {
   readonly siteLogs?: readonly string[];
-  readonly html?: string;
 }
 
 export function auditCommand({ write, ...context }: AuditCliParts): Command {

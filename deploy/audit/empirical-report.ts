@@ -1,8 +1,6 @@
-import Table from 'cli-table3';
-import { createColors } from 'picocolors';
-import { tableStyle } from '../display.ts';
 import { EXIT_CODES } from '../../shared/errors.ts';
 import type { AuditedModality } from './empirical.ts';
+import type { Findings } from './findings.ts';
 import { UNCHARGED } from './uncharged.ts';
 
 export interface EmpiricalReport {
@@ -25,31 +23,30 @@ export function empiricalJson({ study, rows }: EmpiricalReport): Record<string, 
   };
 }
 
-export function formatEmpirical({ study, rows }: EmpiricalReport, { color }: { readonly color: boolean }): string {
-  const paint = createColors(color);
+/** What the terminal and the page say. */
+export function empiricalFindings({ study, rows }: EmpiricalReport): Findings {
   const [first] = rows;
   const percent = Number((100 * (first?.confidence ?? 0)).toFixed(4));
-  const table = new Table({ head: ['modality', 'site', 'claimed epsilon', 'guesses right', 'true epsilon at least', 'could have shown', ''], style: tableStyle(color) });
-  for (const row of rows) {
+  const head = ['modality', 'site', 'claimed epsilon', 'guesses right', 'true epsilon at least', 'could have shown', ''];
+  const cells = rows.map((row) => {
     const guesses = row.guesses.included + row.guesses.excluded;
-    table.push([
+    return [
       row.modality,
       row.site,
       Number.isFinite(row.claim) ? row.claim.toFixed(3) : 'none (no privacy)',
       `${row.correct} of ${guesses} (${((100 * row.correct) / guesses).toFixed(0)} %)`,
       row.lowerBound.toFixed(3),
       row.highestBound.toFixed(3),
-      row.refuted ? paint.red('REFUTED') : 'not refuted',
-    ]);
-  }
+      row.refuted ? 'REFUTED' : 'not refuted',
+    ];
+  });
   const refuted = rows.filter((row) => row.refuted).map(({ modality }) => modality);
-  return [
-    paint.bold(`empirical audit of study ${study}: ${first?.canaries ?? 0} canaries per audited site, each in or out by a fair coin; delta ${first?.delta ?? 0}`),
-    table.toString(),
+  const notes = [
     refuted.length === 0
       ? `No claim is refuted. That proves none of them: each lower bound holds with ${percent} % confidence by itself, and says what this attack, on this run, could make sure of; the true epsilon lies between it and the accountant's.`
-      : paint.red(`REFUTED: ${refuted.join(', ')}. If the claim held, so many guesses would be right in at most ${Number((100 - percent).toFixed(4))} % of runs: a fault in the mechanism, its noise or its accounting. Run it again; if it stays, stop the study.`),
+      : `REFUTED: ${refuted.join(', ')}. If the claim held, so many guesses would be right in at most ${Number((100 - percent).toFixed(4))} % of runs: a fault in the mechanism, its noise or its accounting. Run it again; if it stays, stop the study.`,
     ...rows.filter(({ claim, highestBound }) => Number.isFinite(claim) && highestBound <= claim).map(({ modality, claim }) => `Not even all guesses right could have refuted ${modality}'s ${claim.toFixed(3)}: take more --canaries.`),
     UNCHARGED,
-  ].join('\n');
+  ];
+  return { title: `empirical audit of study ${study}: ${first?.canaries ?? 0} canaries per audited site, each in or out by a fair coin; delta ${first?.delta ?? 0}`, head, rows: cells, notes };
 }

@@ -27,12 +27,12 @@ export interface FinishedRun {
 export async function openFinishedRun(folder: string): Promise<FinishedRun> {
   const files = runFiles(folder);
   const study = parseStudy(await readFile(files.study, 'utf8').catch((error: unknown) => {
-    throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`antiphon simulate\` has written`, { cause: error });
+    throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`npx antiphon simulate\` has written`, { cause: error });
   }), files.study);
   const verifier = createVerifier({ primitives, watcher: { round: () => undefined, disclosure: () => undefined } });
   for await (const line of fileLines(files.ledger, { notLines: 'audit-tampered', unreadable: 'audit-unreadable' })) verifier.push(line);
   const { state, problem } = verifier.finish();
-  if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`antiphon audit ${files.ledger}\``);
+  if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`npx antiphon audit ${files.ledger}\``);
   const round = state.lastCommittedRound;
   if (round === 0) throw new AntiphonError('usage', `the run in ${folder} has committed no round: there is no trained model in it`);
   const networks = networksOf(study);

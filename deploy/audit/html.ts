@@ -6,38 +6,46 @@ import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import { worstPld } from '../../shared/privacy/accountant.ts';
 import { everyClique } from '../../shared/privacy/composition.ts';
 import type { AuditReport, CurvePoint } from './run.ts';
-import { figure, HEADLINES, statements } from './text.ts';
+import { believedText, figure, HEADLINES, statements } from './text.ts';
 
 const CURVES = 6;
 
 /** The audit as one self-contained page. */
 export async function renderAuditPage(report: AuditReport): Promise<string> {
-  const { audit, verdict, problems, source, signatures, seconds, curve, cliques, sites, rounds, disclosures, witnesses, copies, spendLogs } = report;
+  const { audit, verdict, problems, source, signatures, seconds, cliques, sites, rounds, disclosures, witnesses, copies, spendLogs } = report;
   const title = audit.state.plan?.studyName ?? 'ledger';
+  const believed = believedText(report);
+  const charts = chartsOf(report);
   const section = (heading: string, content: string): string => `<section><h2>${heading}</h2>${content}</section>`;
   const list = (items: readonly string[]): string => `<ul>${items.map((item) => `<li>${escapeHtml(item)}</li>`).join('')}</ul>`;
   const body = [
     `<header><p class="eyebrow">Antiphon ledger audit</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(source)}</p></header>`,
     `<div class="verdict ${verdict === 'verified' ? 'good' : 'bad'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
-    problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`))),
-    section('What is stated', `<dl>${statements(report).map(({ name, text }) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`),
-    section('Epsilon over the rounds', '<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)</figcaption><div id="cliques"></div></figure></div>'),
-    section('Cliques', table(['sites', 'epsilon (PLD)', 'epsilon (RDP)'], cliques.map((clique) => [escapeHtml(clique.sites.join(' + ')), figure(clique.pld), figure(clique.rdp)]))),
-    section('Sites', table(['site', 'modality', 'steps charged', 'delivered', 'epsilon (PLD)', 'epsilon (RDP)'], sites.map((site) => [escapeHtml(site.site), escapeHtml(site.modality), String(site.steps), String(site.delivered), figure(site.pld), figure(site.rdp)]))),
-    section('Rounds', roundsTable(rounds)),
-    section(
-      'Checked beside the ledger',
-      witnesses.length + copies.length + spendLogs.length === 0
-        ? '<p>No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.</p>'
-        : list([
-            ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
-            ...copies.map(({ name, lines }) => `${name}: a copy of the first ${lines} lines`),
-            ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${releases} releases of ${of.join(', ')}`),
-          ]),
-    ),
-    section('Released without noise', list(disclosures.map(({ what, why }) => `${what}; ${why}`))),
+    problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`)) + (believed === undefined ? '' : `<p>${escapeHtml(believed)}</p>`)),
+    audit.state.plan === undefined ? '' : believedSections(),
   ].join('\n');
-  return renderPage({ title: `${title}: audit`, body, charts: chartsOf(report), script: SCRIPT, plotLibrary: await loadPlotLibrary() });
+  return renderPage({ title: `${title}: audit`, body, charts, script: SCRIPT, plotLibrary: await loadPlotLibrary() });
+
+  function believedSections(): string {
+    return [
+      section('What is stated', `<dl>${statements(report).map(({ name, text }) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`),
+      charts.rounds.length === 0 ? '' : section('Epsilon over the rounds', '<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)</figcaption><div id="cliques"></div></figure></div>'),
+      cliques.length === 0 ? '' : section('Cliques', table(['sites', 'epsilon (PLD)', 'epsilon (RDP)'], cliques.map((clique) => [escapeHtml(clique.sites.join(' + ')), figure(clique.pld), figure(clique.rdp)]))),
+      sites.length === 0 ? '' : section('Sites', table(['site', 'modality', 'steps charged', 'delivered', 'epsilon (PLD)', 'epsilon (RDP)'], sites.map((site) => [escapeHtml(site.site), escapeHtml(site.modality), String(site.steps), String(site.delivered), figure(site.pld), figure(site.rdp)]))),
+      section('Rounds', rounds.count === 0 ? '<p>No round yet.</p>' : roundsTable(rounds)),
+      section(
+        'Checked beside the ledger',
+        witnesses.length + copies.length + spendLogs.length === 0
+          ? '<p>No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.</p>'
+          : list([
+              ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
+              ...copies.map(({ name, lines }) => `${name}: a copy of the first ${lines} lines`),
+              ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${releases} releases of ${of.join(', ')}`),
+            ]),
+      ),
+      disclosures.length === 0 ? '' : section('Released without noise', list(disclosures.map(({ what, why }) => `${what}; ${why}`))),
+    ].join('\n');
+  }
 
   function roundsTable({ count, first, last }: AuditReport['rounds']): string {
     const row = (round: AuditedRound): string[] => [
@@ -52,11 +60,20 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
       figure(Number(round.spent.rdp)),
     ];
     const hidden = count - first.length - last.length;
-    return table(['round', 'time', 'modality', 'delivered', 'refunded', 'noise', 'outcome', 'PLD', 'RDP'], [...first.map(row), ...(hidden > 0 ? [[`... ${hidden} more`, '', '', '', '', '', '', '', '']] : []), ...last.map(row)]) + (curve.length === 0 ? '<p>No round yet.</p>' : '');
+    return table(['round', 'time', 'modality', 'delivered', 'refunded', 'noise', 'outcome', 'PLD', 'RDP'], [...first.map(row), ...(hidden > 0 ? [[`... ${hidden} more`, '', '', '', '', '', '', '', '']] : []), ...last.map(row)]);
   }
 }
 
-function chartsOf({ audit, curve }: AuditReport): unknown {
+interface AuditCharts {
+  readonly rounds: readonly number[];
+  readonly pld: readonly number[];
+  readonly rdp: readonly number[];
+  readonly budget: number | null;
+  readonly cliques: readonly { readonly name: string; readonly values: readonly (number | null)[] }[];
+}
+
+/** Without a point where the study had no privacy: an infinite epsilon is not drawn. */
+function chartsOf({ audit, curve }: AuditReport): AuditCharts {
   const finite = curve.filter(({ spent }) => Number.isFinite(fromDecimal(spent.pld)));
   const names = new Map(finite.length === 0 ? [] : cliquesAt(audit.state, finite.at(-1)).map(({ name }) => [name, name]));
   const byRound = finite.map((point) => new Map(cliquesAt(audit.state, point).map(({ name, epsilon }) => [name, epsilon])));

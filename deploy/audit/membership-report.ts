@@ -1,8 +1,6 @@
-import Table from 'cli-table3';
-import { createColors } from 'picocolors';
-import { tableStyle } from '../display.ts';
 import type { OperatingPoint } from '../../shared/privacy/membership.ts';
 import type { MembershipReport, MembershipRow } from './membership.ts';
+import type { Findings } from './findings.ts';
 import { UNCHARGED } from './uncharged.ts';
 
 const ATTACK_NAMES = { loss: 'loss', rmia: 'RMIA', lira: 'LiRA' } as const;
@@ -13,24 +11,21 @@ export function membershipJson(report: MembershipReport): Record<string, unknown
   return { audit: 'membership', ...rest, epsilon: Number.isFinite(epsilon) ? epsilon : null, rows, notice: UNCHARGED };
 }
 
-export function formatMembership(report: MembershipReport, { color }: { readonly color: boolean }): string {
+/** What the terminal and the page say. */
+export function membershipFindings(report: MembershipReport): Findings {
   const { study, round, epsilon, delta, references, rows } = report;
-  const paint = createColors(color);
-  const table = new Table({ head: ['on', 'attack', 'members', 'others', 'AUC', 'by chance', 'found at 0.1 % false', 'found at 1 % false'], style: tableStyle(color) });
-  for (const row of rows) {
-    table.push([row.on, ATTACK_NAMES[row.attack], row.members, row.nonMembers, row.auc.toFixed(3), `0.5 +- ${row.chance.toFixed(3)}`, ...row.points.map((point) => pointText(row, point))]);
-  }
+  const head = ['on', 'attack', 'members', 'others', 'AUC', 'by chance', 'found at 0.1 % false', 'found at 1 % false'];
+  const cells = rows.map((row) => [row.on, ATTACK_NAMES[row.attack], String(row.members), String(row.nonMembers), row.auc.toFixed(3), `0.5 +- ${row.chance.toFixed(3)}`, ...row.points.map((point) => pointText(row, point))]);
   const unresolved = rows.find(({ points }) => points.some(({ resolved }) => !resolved));
-  return [
-    paint.bold(`membership attacks on study ${study}, model after round ${round}, ${references} reference models`),
-    table.toString(),
+  const notes = [
     ...(unresolved === undefined ? [] : [`* too few others (${unresolved.nonMembers}) to resolve that rate; what is found without a single false one is given instead.`]),
     Number.isFinite(epsilon)
       ? `The ledger's epsilon ${epsilon.toFixed(3)} (delta ${delta}) allows no attack to find more than ${limit(0.01, { epsilon, delta })} at 1 % false, whoever the patient is.`
       : 'The study ran without privacy: nothing bounds what an attack may find.',
     'A report, not a proof: a stronger attack may find more, and a difference between training and test patients may look like membership.',
     UNCHARGED,
-  ].join('\n');
+  ];
+  return { title: `membership attacks on study ${study}, model after round ${round}, ${references} reference models`, head, rows: cells, notes };
 }
 
 function pointText({ members, nonMembers }: MembershipRow, { resolved, truePositives, falsePositives }: OperatingPoint): string {

@@ -3,7 +3,6 @@ import type { LedgerState } from '../../shared/ledger/fold.ts';
 import { fromDecimal } from '../../shared/ledger/decimal.ts';
 import { chargesAfter, overlapCliques, siteHistories, type ChargedSteps } from '../../shared/ledger/spending.ts';
 import { createVerifier, isPldCheck, type AuditedRound, type LedgerAudit, type LedgerVerifier, type LedgerWatcher } from '../../shared/ledger/verify.ts';
-import type { Primitives } from '../../shared/crypto/primitives.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { epsilonOf, type EpsilonPair } from '../../shared/privacy/accountant.ts';
 import { everyClique } from '../../shared/privacy/composition.ts';
@@ -36,6 +35,8 @@ export interface AuditReport {
 }
 
 export interface CurvePoint {
+  /** From 0. */
+  readonly line: number;
   readonly round: number;
   readonly time: string;
   readonly spent: EpsilonSpentText;
@@ -61,32 +62,14 @@ export async function auditLedger(sources: AuditSources): Promise<AuditReport> {
   const spendLogs = await readSpendLogs(sources.spendLogs);
   const witnesses = await readWitnesses(sources.witnesses);
   const copies = compareCopies(sources.copies);
-  const rounds = { count: 0, first: [] as AuditedRound[], last: [] as AuditedRound[] };
-  const delivered = new Map<string, number>();
-  const disclosures: DisclosureEntry[] = [];
-  const curve: CurvePoint[] = [];
-
-  const watcher: LedgerWatcher = {
-    round: (round) => {
-      rounds.count += 1;
-      if (rounds.first.length < SHOWN) rounds.first.push(round);
-      else {
-        rounds.last.push(round);
-        if (rounds.last.length > SHOWN) rounds.last.shift();
-      }
-      for (const site of round.delivered) delivered.set(site, (delivered.get(site) ?? 0) + 1);
-    },
-    disclosure: (entry) => disclosures.push(entry),
-    line: (line, state, leaf) => {
+  const { audit, signatures, believed } = await verifyAll(sources.ledger, {
+    eachLine: copies.line,
+    alsoLine: (line, state, leaf) => {
       spendLogs.line(line, leaf, state);
       witnesses.line(state);
-      if (line.body.type === 'reserve' && isPldCheck(line.body.round, state.plan?.rounds ?? 1)) {
-        curve.push({ round: line.body.round, time: line.time, spent: line.body.epsilonAfter, charged: chargesAfter(state) });
-      }
     },
-  };
-
-  const { audit, signatures } = await verifyAll(sources.ledger, { watcher, eachLine: copies.line });
+  });
+  const { rounds, delivered, disclosures } = believed;
   const found: { readonly verdict: AuditVerdict; readonly message: string }[] = [];
   if (audit.problem !== undefined) {
     const { code, message, line } = audit.problem;
@@ -108,7 +91,7 @@ export async function auditLedger(sources: AuditSources): Promise<AuditReport> {
     rounds,
     delivered,
     disclosures,
-    curve,
+    curve: believed.curve.filter(({ line }) => line < audit.state.length),
     ...facts(audit.state, delivered),
     witnesses: witnesses.checks(),
     spendLogs: spendLogs.checks(),
@@ -117,38 +100,70 @@ export async function auditLedger(sources: AuditSources): Promise<AuditReport> {
   };
 }
 
-/** The lines pass once, signatures being verified beside. Only where one is bad they pass again, up to it, so that nothing behind it is believed. */
-async function verifyAll(source: LineSource, { watcher, eachLine }: { readonly watcher: LedgerWatcher; readonly eachLine: (text: string) => Promise<void> | undefined }): Promise<{ readonly audit: LedgerAudit; readonly signatures: number }> {
+interface Believed {
+  readonly watcher: LedgerWatcher;
+  readonly rounds: { count: number; readonly first: AuditedRound[]; readonly last: AuditedRound[] };
+  readonly delivered: Map<string, number>;
+  readonly disclosures: DisclosureEntry[];
+  /** Of every line that held, also of one that no head has signed. */
+  readonly curve: CurvePoint[];
+}
+
+function collect(alsoLine: LedgerWatcher['line']): Believed {
+  const rounds = { count: 0, first: [] as AuditedRound[], last: [] as AuditedRound[] };
+  const delivered = new Map<string, number>();
+  const disclosures: DisclosureEntry[] = [];
+  const curve: CurvePoint[] = [];
+  const watcher: LedgerWatcher = {
+    round: (round) => {
+      rounds.count += 1;
+      if (rounds.first.length < SHOWN) rounds.first.push(round);
+      else {
+        rounds.last.push(round);
+        if (rounds.last.length > SHOWN) rounds.last.shift();
+      }
+      for (const site of round.delivered) delivered.set(site, (delivered.get(site) ?? 0) + 1);
+    },
+    disclosure: (entry) => disclosures.push(entry),
+    line: (line, state, leaf) => {
+      alsoLine?.(line, state, leaf);
+      if (line.body.type === 'reserve' && isPldCheck(line.body.round, state.plan?.rounds ?? 1)) {
+        curve.push({ line: line.index, round: line.body.round, time: line.time, spent: line.body.epsilonAfter, charged: chargesAfter(state) });
+      }
+    },
+  };
+  return { watcher, rounds, delivered, disclosures, curve };
+}
+
+/** The lines pass once, signatures being verified beside. Only where one is bad they pass again, up to it, and what the first pass has told is forgotten: nothing behind a bad one is believed. */
+async function verifyAll(source: LineSource, { eachLine, alsoLine }: { readonly eachLine: (text: string) => Promise<void> | undefined; readonly alsoLine: LedgerWatcher['line'] }): Promise<{ readonly audit: LedgerAudit; readonly signatures: number; readonly believed: Believed }> {
   const deferred = deferSignatures(nodePrimitives);
-  const verifier = createVerifier({ primitives: deferred.primitives, watcher });
-  const complete = await pass(source, verifier, async (text, line) => {
+  const believed = collect(alsoLine);
+  const verifier = createVerifier({ primitives: deferred.primitives, watcher: believed.watcher });
+  await pass(source, verifier, async (text, line) => {
     deferred.reading(line);
     await eachLine(text);
   });
-  const { badLine, count } = await deferred.settled();
+  const { badLine, count: signatures } = await deferred.settled();
   const audit = verifier.finish();
-  if (badLine !== undefined && badLine <= (audit.problem?.line ?? Infinity)) {
-    return { audit: await verifyAgain(source, nodePrimitives), signatures: count };
-  }
-  if (audit.problem === undefined && !complete) {
-    return { audit: { ...audit, problem: { type: 'ledger-problem', code: 'unsigned', message: 'the last line has no newline: it was cut', line: audit.lines - 1 } }, signatures: count };
-  }
-  return { audit, signatures: count };
+  return badLine !== undefined && badLine <= (audit.problem?.line ?? Infinity) ? { ...(await verifyAgain(source)), signatures } : { audit, signatures, believed };
 }
 
-async function verifyAgain(source: LineSource, primitives: Primitives): Promise<LedgerAudit> {
-  const verifier = createVerifier({ primitives, watcher: { round: () => undefined, disclosure: () => undefined } });
+async function verifyAgain(source: LineSource): Promise<{ readonly audit: LedgerAudit; readonly believed: Believed }> {
+  const believed = collect(undefined);
+  const verifier = createVerifier({ primitives: nodePrimitives, watcher: believed.watcher });
   await pass(source, verifier, () => undefined);
-  return verifier.finish();
+  return { audit: verifier.finish(), believed };
 }
 
-async function pass(source: LineSource, verifier: LedgerVerifier, before: (text: string, line: number) => Promise<void> | undefined): Promise<boolean> {
+async function pass(source: LineSource, verifier: LedgerVerifier, before: (text: string, line: number) => Promise<void> | undefined): Promise<void> {
   const lines = source.lines();
-  for (let line = 0; ; line += 1) {
+  let held = await lines.next();
+  for (let line = 0; held.done !== true; line += 1) {
     const next = await lines.next();
-    if (next.done === true) return next.value.complete;
-    await before(next.value, line);
-    verifier.push(next.value);
+    await before(held.value, line);
+    verifier.push(held.value, next.done !== true || next.value.complete);
+    held = next;
   }
 }
 
@@ -159,6 +174,7 @@ function facts(state: LedgerState, delivered: ReadonlyMap<string, number>): Pick
   const settings = { delta: fromDecimal(plan.budget.delta), rdpOrder: fromDecimal(plan.accountant.rdpOrder) };
   const histories = siteHistories(plan, charged);
   const cliques = everyClique({ sites: histories, cliques: overlapCliques(state) }, MAX_CLIQUES)
+    .filter(({ sites }) => sites.length > 0)
     .map(({ sites, events }) => ({ sites, ...epsilonOf({ events, ...settings }) }))
     .sort((a, b) => b.pld - a.pld);
   const sites = [...state.sites.values()].map(({ site, modality, disjointFrom }) => {

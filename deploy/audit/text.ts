@@ -11,6 +11,7 @@ export const HEADLINES: Record<AuditVerdict, string> = { verified: 'VERIFIED', '
 export function statements({ audit, sites }: AuditReport): readonly { readonly name: string; readonly text: string }[] {
   const { plan, ended } = audit.state;
   if (plan === undefined) return [];
+  const closed = audit.problem === undefined ? 'no: the study goes on, or lines at the end were removed, which only a witness or a copy can show' : 'not in the lines that are believed';
   const { pld, rdp, delta } = audit.spent;
   const spent = pld === 'Infinity' ? 'epsilon infinity: NO PRIVACY' : `epsilon ${short(pld)} (PLD), ${short(rdp)} (RDP, order ${plan.accountant.rdpOrder}) at delta ${delta}`;
   const disjoint = sites.filter(({ disjointFrom }) => disjointFrom.length > 0);
@@ -26,8 +27,17 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
       }`,
     },
     { name: 'covers not', text: "a patient's own site, false statements of sites (signed, so attributable), poisoned updates, timing, and what is listed as released without noise" },
-    { name: 'closed', text: ended === undefined ? 'no: the study goes on, or lines at the end were removed, which only a witness or a copy can show' : `yes: ${ended.reason}` },
+    { name: 'closed', text: ended === undefined ? closed : `yes: ${ended.reason}` },
   ];
+}
+
+/** What is left of a ledger that does not hold: the lines under the last head before the fault. Undefined where it holds. */
+export function believedText({ audit }: AuditReport): string | undefined {
+  const { problem, state } = audit;
+  if (problem === undefined) return undefined;
+  if (state.length === 0) return 'Nothing in it is believed: no signed head before that line verified.';
+  if (state.length > problem.line) return 'All lines are signed, but the numbers that they state are not believed; epsilon is recomputed here from what they charge.';
+  return `Nothing behind line ${state.length} is believed, which is the last signed head before the fault; what follows is of the first ${state.length} lines.`;
 }
 
 export function formatAudit(report: AuditReport, { color }: { readonly color: boolean }): string {
@@ -36,12 +46,13 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
   const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
-  if (audit.problem !== undefined) lines.push(paint.red(`Nothing from that line on is believed; what follows is of the ${audit.problem.line} lines before it.`));
+  const believed = believedText(report);
+  if (believed !== undefined) lines.push(paint.red(believed));
   if (audit.state.plan === undefined) return lines.join('\n');
-  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', roundsTable(report, color), '');
-  lines.push('Worst-off patients (one site per modality that they may be at):');
+  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : roundsTable(report, color), '');
+  if (cliques.length > 0) lines.push('Worst-off patients (one site per modality that they may be at):');
   for (const clique of cliques.slice(0, 5)) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
-  lines.push('', sitesTable(sites, color));
+  if (sites.length > 0) lines.push('', sitesTable(sites, color));
   if (witnesses.length + copies.length + spendLogs.length > 0) {
     lines.push('', 'Checked beside the ledger:');
     for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
@@ -66,13 +77,15 @@ export function auditJson(report: AuditReport): Record<string, unknown> {
     copies,
     seconds,
     lines: audit.lines,
+    believedLines: audit.state.length,
+    believed: believedText(report) ?? null,
     study: plan?.studyName ?? null,
     studyHash: plan?.study ?? null,
     budget: plan?.budget ?? null,
     accountant: plan?.accountant ?? null,
-    spent: audit.spent,
-    epsilon: finite(Number(audit.spent[plan?.accountant.binding ?? 'pld'])),
-    delta: Number(audit.spent.delta),
+    spent: plan === undefined ? null : audit.spent,
+    epsilon: plan === undefined ? null : finite(Number(audit.spent[plan.accountant.binding])),
+    delta: plan === undefined ? null : Number(audit.spent.delta),
     closed: ended !== undefined,
     roundCount: rounds.count,
     rounds: [...rounds.first, ...rounds.last],

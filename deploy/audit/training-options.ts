@@ -13,6 +13,7 @@ export interface TrainingAuditOptions {
   readonly confidence?: string;
   readonly references?: string;
   readonly backend?: BackendChoice;
+  readonly html?: string;
   readonly json?: boolean;
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { networksOf } from '../../coordinator/model-state.ts';
 import { checkSeparation } from '../../shared/data/evaluation-set.ts';
 import { AntiphonError } from '../../shared/errors.ts';
@@ -9,13 +9,15 @@ import { proveBackend } from '../../shared/model/self-check.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import { openDataFolder } from '../../shared/platform/data-files.ts';
+import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
 import { writeSyntheticData } from '../synthetic.ts';
-import { empiricalExitCode, empiricalJson, formatEmpirical } from './empirical-report.ts';
+import { empiricalExitCode, empiricalJson, empiricalFindings } from './empirical-report.ts';
 import { auditEmpirically } from './empirical.ts';
-import { formatMembership, membershipJson } from './membership-report.ts';
+import { membershipFindings, membershipJson } from './membership-report.ts';
+import { formatFindings, renderFindings, type Findings } from './findings.ts';
 import { attackRun } from './membership.ts';
 import { DEFAULT_CANARIES, DEFAULT_CONFIDENCE, DEFAULT_REFERENCES, type TrainingAuditContext, type TrainingAuditOptions } from './training-options.ts';
 
@@ -36,7 +38,7 @@ export async function empirical(options: TrainingAuditOptions, { syntheticStudy,
     note(`training ${rounds} rounds with ${canaries} canaries per audited site ...\n`);
     const rows = await auditEmpirically({ study, resolved: resolveStudy(study), networks, files: openDataFolder(options.data ?? made ?? '.'), primitives, canaries, confidence, modality: options.modality, signal });
     const report = { study: study.name, rows };
-    return { text: options.json === true ? JSON.stringify(empiricalJson(report)) : formatEmpirical(report, { color }), exitCode: empiricalExitCode(report) };
+    return { text: await told(empiricalFindings(report), { json: empiricalJson(report), options, color }), exitCode: empiricalExitCode(report) };
   } finally {
     if (made !== undefined) await rm(made, { recursive: true, force: true });
   }
@@ -47,11 +49,17 @@ export async function membership(folder: string, options: TrainingAuditOptions, 
   const references = within('--references', options.references, { from: 2, to: 64, whole: true }) ?? DEFAULT_REFERENCES;
   if (references % 2 !== 0) throw new AntiphonError('usage', `expected an even number of --references (each pair is trained on halves that complete each other), found ${references}`);
   if (options.data === undefined) throw new AntiphonError('usage', "--membership needs the records of all the study's sites: give their folder with --data DIR");
-  if (!existsSync(folder)) throw new AntiphonError('usage', `there is no run in ${folder}; give the folder that a coordinator or \`antiphon simulate\` has written`);
+  if (!existsSync(folder)) throw new AntiphonError('usage', `there is no run in ${folder}; give the folder that a coordinator or \`npx antiphon simulate\` has written`);
   await openBackend(options.backend ?? 'auto');
   note(`training ${references} reference models ...\n`);
   const report = await attackRun({ folder, data: options.data, references, signal });
-  return { text: options.json === true ? JSON.stringify(membershipJson(report)) : formatMembership(report, { color }), exitCode: 0 };
+  return { text: await told(membershipFindings(report), { json: membershipJson(report), options, color }), exitCode: 0 };
+}
+
+/** Writes the page where one was asked for; returns what is printed. */
+async function told(findings: Findings, { json, options, color }: { readonly json: Record<string, unknown>; readonly options: TrainingAuditOptions; readonly color: boolean }): Promise<string> {
+  if (options.html !== undefined) await writeFileAtomic(resolve(options.html), await renderFindings(findings));
+  return options.json === true ? JSON.stringify(json) : formatFindings(findings, { color });
 }
 
 async function prepare(backend: BackendChoice | undefined, networks: ReturnType<typeof networksOf>): Promise<void> {

@@ -11,7 +11,7 @@ export function csvField(value: string | number | null): string {
 
 /**
  * results.csv: one row per cell and reported rule. Shares in [0, 1]; an empty field where there is no number (epsilon spent: infinite, without privacy)
- * and where the rule does not see a setting. */
+ * and where the rule does not see a setting. `rule` is the key of an experiment file: `hybrid` is the study's own rule, by its `pool`. */
 export function resultsCsv(results: readonly ReadResult[]): string {
   const modalities = [...new Set(results.flatMap(({ alone }) => Object.keys(alone)))];
   const rows = results.map((row) => fieldsOf(row, modalities));

@@ -55,8 +55,8 @@ export function expandStudy(experiment: Experiment, { entry, source }: { readonl
   const siteCounts = entry.sites ?? experiment.sites ?? [undefined];
   const trainings = combinations(Object.fromEntries(Object.entries(values).filter(([path]) => !isFusion(path))));
   const fusions = combinations(Object.fromEntries(Object.entries(values).filter(([path]) => isFusion(path))));
-  const cells = new Map<string, Cell>();
-  const readings: Reading[] = [];
+  const cells = new Map<string, Cell & { readonly presets: Set<PresetName> }>();
+  const found: (Omit<Reading, 'cell'> & { readonly key: string })[] = [];
   for (const preset of entry.presets ?? experiment.presets) {
     const { settings: own, rule, private: hasPrivate } = PRESETS[preset];
     for (const sites of siteCounts) {
@@ -69,15 +69,18 @@ export function expandStudy(experiment: Experiment, { entry, source }: { readonl
           for (const seed of seeds) {
             const study = cellStudy(source, { settings: trained, sites, epsilon, seed });
             const key = canonicalJson(study);
-            const cell = cells.get(key) ?? { name: nameOf({ study, entry, epsilon, seed, sites, settings: trained }), study, source, epsilon, seed };
+            const cell = cells.get(key) ?? { name: nameOf({ study, entry, epsilon, seed, sites, settings }), study, source, epsilon, seed, presets: new Set() };
+            cell.presets.add(preset);
             cells.set(key, cell);
-            for (const variant of variants) readings.push({ cell, preset, sites, settings, ...variant });
+            for (const variant of variants) found.push({ key, preset, sites, settings, ...variant });
           }
         }
       }
     }
   }
-  return { cells: [...cells.values()], readings };
+  // Which presets share a cell is known at the end only.
+  const named = new Map([...cells].map(([key, { presets, name, ...cell }]) => [key, { ...cell, name: [name, ...presetWords(presets)].join(' ') }]));
+  return { cells: [...named.values()], readings: found.flatMap(({ key, ...reading }) => { const cell = named.get(key); return cell === undefined ? [] : [{ cell, ...reading }]; }) };
 }
 
 function studyWith({ path, text }: StudySource, settings: Settings): Study {
@@ -128,6 +131,11 @@ export function keysSeen(rule: FusionRule, { alpha, pool }: Pick<FusionSpec, 'al
     case 'hybrid':
       return ['pool', ...keysSeen(pool === 'robust' ? 'robust' : `hybrid-${pool}`, { alpha, pool })];
   }
+}
+
+/** None where the study is trained as it is, and for nothing else. */
+function presetWords(presets: ReadonlySet<PresetName>): readonly string[] {
+  return presets.size === 1 && presets.has('antiphon') ? [] : [...presets].map((preset) => `preset=${preset}`);
 }
 
 /** Says what is trained; `--only` looks in it. */

@@ -66,7 +66,8 @@ export function experimentPage(input: { readonly name: string; readonly descript
     ...remarks.map((remark) => `<p class="muted">${escapeHtml(remark)}</p>`),
     ...sections,
     `<section><h2>How to read it</h2><dl><dt>epsilon</dt><dd>The budget asked for; "none" ran without clipping and noise, for comparison only. "spent" is what the ledger counted.</dd>
-<dt>antiphon, mla, pamrl</dt><dd>The study as it is; MLA (released head updates projected, entropy weights, linear pool, no privacy); its private form with our reading of PAMRL's hybrid weights, linear pool. Encoders and training settings are the study's, found for the study as it is.</dd>
+<dt>fused</dt><dd>By the study's own rule, with the pool in brackets; in experiment files and results.csv this rule is called "hybrid".</dd>
+<dt>antiphon, mla, pamrl</dt><dd>The study as it is; MLA (released head updates projected, entropy weights, linear pool, no privacy); its private form with our reading of PAMRL's weights by hybrid uncertainty, linear pool. Encoders and training settings are the study's, found for the study as it is.</dd>
 <dt>kept</dt><dd>Share of the mean accuracy of the same method on the same study without privacy.</dd>
 <dt>Prec, F1, Recall</dt><dd>Averaged by support, so Recall equals Acc; macro averages are in results.csv.</dd>
 <dt>ConfAcc_Low (n)</dt><dd>Accuracy where the highest probability is at most one half, and how many samples that are on average.</dd>

@@ -58,6 +58,7 @@ export function createProgress({ stream, live: isLive, color }: DisplayInput, gr
   return {
     started: (cell) => {
       running.set(cell, { since: now(), round: '' });
+      if (live === undefined) print(`running ${cell.name}`);
       redraw();
     },
     event: (cell, event) => {

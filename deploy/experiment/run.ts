@@ -16,7 +16,7 @@ import { resumeCell, runCell, type CellJob, type FinishedCell } from './run-cell
 import type { Experiment } from './schema.ts';
 import { chosen } from './settings.ts';
 import { dataDigest, findStudy, type Shipped } from './sources.ts';
-import { formatTables } from './table.ts';
+import { accuracyText, formatTables } from './table.ts';
 
 export interface ExperimentRun {
   readonly experiment: Experiment;
@@ -72,7 +72,7 @@ export async function runExperiment(run: ExperimentRun): Promise<void> {
   const progress = createProgress(display, { cells: wanted.map(({ cell }) => cell), done: known, jobs, now: Date.now });
   const failed: Failed[] = [];
   try {
-    await Promise.all(Array.from({ length: jobs }, async () => work({ run, queue, finished, failed, progress })));
+    await Promise.all(Array.from({ length: jobs }, async () => work({ run, readings, queue, finished, failed, progress })));
   } finally {
     progress.close();
   }
@@ -114,8 +114,8 @@ async function expand({ experiment, folder, shipped, dataRoot, out }: Experiment
 }
 
 /** One of `jobs` workers: takes cells until none is left. A failed cell is told, and the next is taken. */
-async function work(shift: { readonly run: ExperimentRun; readonly queue: CellJob[]; readonly finished: Map<Cell, FinishedCell>; readonly failed: Failed[]; readonly progress: ExperimentProgress }): Promise<void> {
-  const { run: { backend, signal }, queue, finished, failed, progress } = shift;
+async function work(shift: { readonly run: ExperimentRun; readonly readings: readonly Reading[]; readonly queue: CellJob[]; readonly finished: Map<Cell, FinishedCell>; readonly failed: Failed[]; readonly progress: ExperimentProgress }): Promise<void> {
+  const { run: { backend, signal }, readings, queue, finished, failed, progress } = shift;
   const stopped = (): boolean => signal.aborted;
   for (let job = queue.shift(); job !== undefined && !stopped(); job = queue.shift()) {
     const { cell } = job;
@@ -125,8 +125,9 @@ async function work(shift: { readonly run: ExperimentRun; readonly queue: CellJo
     try {
       const outcome = await runCell(job, { backend, signal, show: (event) => { progress.event(cell, event); } });
       finished.set(cell, outcome);
-      const { accuracy, spent } = outcome.result;
-      progress.finished(cell, { seconds: secondsOf(), failed: false, text: `fused ${(100 * (accuracy['hybrid'] ?? 0)).toFixed(1)} %, epsilon ${spent.epsilon?.toFixed(3) ?? 'infinity'}` });
+      const { epsilon } = outcome.result.spent;
+      const results = readResults(readings.filter((reading) => reading.cell === cell), () => outcome);
+      progress.finished(cell, { seconds: secondsOf(), failed: false, text: `${accuracyText(results)}, epsilon ${epsilon?.toFixed(3) ?? 'infinity'}` });
     } catch (error) {
       if (stopped()) return;
       const message = error instanceof AntiphonError ? error.message : `unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;

@@ -1,12 +1,18 @@
 import Table from 'cli-table3';
 import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
+import { poolName } from '../../coordinator/report/fusion-rows.ts';
+import type { Reading } from './grid.ts';
 import { spreadOf, type Line, type ReadResult, type StudyLines } from './results.ts';
 import { settingsText } from './settings.ts';
 
 /** What a line is of, without its study and epsilon. */
 export function methodOf({ first: { reading } }: Line): string {
-  const { preset, sites, settings, rule, fusionSettings } = reading;
+  return methodName(reading);
+}
+
+export function methodName({ preset, sites, settings, rule: key, fusion, fusionSettings }: Pick<Reading, 'preset' | 'sites' | 'settings' | 'rule' | 'fusion' | 'fusionSettings'>): string {
+  const rule = key === 'hybrid' ? `fused (${poolName(fusion.pool)})` : key;
   return [preset, ...(sites === undefined ? [] : [`${sites} site${sites === 1 ? '' : 's'}`]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
 }
 
@@ -77,4 +83,12 @@ export function formatTables(studies: readonly StudyLines[], { color }: { readon
       return `${paint.bold(study.title)}: per cent, mean ± standard deviation; ${basis}\n${table.toString()}\n`;
     })
     .join('\n');
+}
+
+const TOLD = 3;
+
+/** The first few of the table's own numbers of one cell: each by its preset's rule and pool. */
+export function accuracyText(results: readonly ReadResult[]): string {
+  const told = results.slice(0, TOLD).map(({ reading: { preset, rule, fusion, fusionSettings }, test }) => `${methodName({ preset, rule, fusion, fusionSettings, sites: undefined, settings: {} })} ${(100 * test.accuracy).toFixed(1)} %`);
+  return [...told, ...(results.length > TOLD ? [`${results.length - TOLD} readings more`] : [])].join(', ');
 }

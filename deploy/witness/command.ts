@@ -28,7 +28,7 @@ export function witnessCommand({ write }: WitnessCliParts): Command {
       const seen = await witnessOnce({ url, folder, name, coordinatorKey: key, now: Date.now() });
       const news = seen.before === undefined ? 'the first head that this witness sees' : seen.before === seen.size ? 'no line since the last time' : `extends the ${seen.before} lines seen before`;
       write(`${seen.origin}: head over ${seen.size} lines, signed by the coordinator, ${news}; cosigned as ${seen.name}\n`);
-      if (seen.isNew) write(`coordinator's key ${seen.coordinatorKey}: compare it with the study lead's; from now on no other is believed\nkeep ${folder}: \`antiphon audit LEDGER --site-logs ${home}\` holds any copy of the ledger against what was seen\n`);
+      if (seen.isNew) write(`coordinator's key ${seen.coordinatorKey}: compare it with the study lead's; from now on no other is believed\nkeep ${folder}: \`npx antiphon audit LEDGER --site-logs ${home}\` holds any copy of the ledger against what was seen\n`);
       if (line !== undefined) write(`${await readLineWithProof({ url, folder, line })}\n`);
     });
 }

@@ -3,7 +3,7 @@ import type { Degradation } from './degrade.ts';
 /** The shapes of an evaluation; computed by `evaluate.ts` from public samples and released models only. */
 
 export const FUSION_RULES = ['hybrid', 'robust', 'hybrid-linear', 'hybrid-log', 'equal', 'entropy', 'product', 'product-uncalibrated'] as const;
-/** `hybrid` is the study's own choice of pool; the others are always compared with it. */
+/** `hybrid` is the study's own choice of pool (a key of files and `--json`; persons read "fused" or the pool's name); the others are always compared with it. */
 export type FusionRule = (typeof FUSION_RULES)[number];
 
 export interface Metrics {

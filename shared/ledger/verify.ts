@@ -31,18 +31,19 @@ export interface LedgerAudit {
   readonly lines: number;
   /** False where not even the first line has the outer form of an entry: another file. */
   readonly looksLikeLedger: boolean;
-  /** The state up to the first problem. */
+  /** Where there is a problem, the state under the last head before it that verified: what stands behind that head nobody has signed, or the next head contradicts it. */
   readonly state: LedgerState;
   readonly problem: PlacedProblem | undefined;
-  /** The whole history's, recomputed; the open reserve at its worst case. */
+  /** Of the history in `state`, recomputed; the open reserve at its worst case. */
   readonly spent: EpsilonSpentText;
 }
 
-/** What a reader is told as the lines pass; nothing is kept, so that memory does not grow with the ledger. */
+/** What a reader is told as the lines pass; only what waits for its head is kept, so that memory does not grow with the ledger. */
 export interface LedgerWatcher {
+  /** Told when a head over it has verified; so is `disclosure`. */
   readonly round: (round: AuditedRound) => void;
   readonly disclosure: (entry: DisclosureEntry) => void;
-  /** Every line that holds, with the state after it and its leaf hash. */
+  /** Every line that holds, at once, with the state after it and its leaf hash. No head over it may follow: believe it only if its index is below the final state's length. */
   readonly line?: (line: LedgerLine, state: LedgerState, leaf: Uint8Array) => void;
 }
 
@@ -51,8 +52,8 @@ export function isPldCheck(round: number, plannedRounds: number): boolean {
 }
 
 export interface LedgerVerifier {
-  /** After the first problem lines are only counted. */
-  readonly push: (text: string) => void;
+  /** After the first problem lines are only counted. `whole`: false where a file ends without the line's newline; it is believed no more than one that was never written. */
+  readonly push: (text: string, whole?: boolean) => void;
   readonly finish: () => LedgerAudit;
 }
 
@@ -65,13 +66,22 @@ export const PLD_CHECKS = 128;
  */
 export function createVerifier({ primitives, watcher }: { readonly primitives: Primitives; readonly watcher: LedgerWatcher }): LedgerVerifier {
   let state = emptyLedger();
+  /** Under the last head that verified. */
+  let signed = { state, open: undefined as AuditedRound | undefined };
+  /** What was told of the lines behind that head. */
+  let waiting: (() => void)[] = [];
   let lines = 0;
   let looksLikeLedger = true;
   let problem: PlacedProblem | undefined;
   let open: AuditedRound | undefined;
   const recomputePld = (round: number): boolean => isPldCheck(round, state.plan?.rounds ?? 1);
 
-  const push = (text: string): void => {
+  const later: Pick<LedgerWatcher, 'round' | 'disclosure'> = {
+    round: (round) => void waiting.push(() => { watcher.round(round); }),
+    disclosure: (entry) => void waiting.push(() => { watcher.disclosure(entry); }),
+  };
+
+  const push = (text: string, whole = true): void => {
     const place = lines;
     lines += 1;
     if (place === 0) looksLikeLedger = /^\{.*"(antiphon|body|index)"/.test(text);
@@ -83,16 +93,23 @@ export function createVerifier({ primitives, watcher }: { readonly primitives: P
       problem = { ...(isLedgerProblem(next) ? next : ledgerProblem('not-an-entry', '')), line: place };
       return;
     }
+    if (!whole) {
+      problem = { ...ledgerProblem('unsigned', 'the last line has no newline: it was cut'), line: place };
+      return;
+    }
     state = next;
-    open = tell(line.body, line.time, { open, watcher });
+    open = tell(line.body, line.time, { open, watcher: later });
     watcher.line?.(line, state, leaf);
+    if (!isSigned(state)) return;
+    signed = { state, open };
+    for (const tellNow of waiting) tellNow();
+    waiting = [];
   };
 
   const finish = (): LedgerAudit => {
-    if (open !== undefined) watcher.round(open);
-    const spent = statedSpending(state, chargesAfter(state));
     if (problem === undefined && lines > 0) problem = unsignedTail(state) ?? wrongSum(state);
-    return { lines, looksLikeLedger, state, problem, spent };
+    if (signed.open !== undefined) watcher.round(signed.open);
+    return { lines, looksLikeLedger, state: signed.state, problem, spent: statedSpending(signed.state, chargesAfter(signed.state)) };
   };
   return { push, finish };
 }
@@ -121,8 +138,8 @@ export function verifyLedger({ lines, primitives }: { readonly lines: readonly s
   return { ...verifier.finish(), rounds, disclosures };
 }
 
-/** Tells the watcher of a round when it is over; returns the one that is open after this line. */
-function tell(body: EntryBody, time: string, { open, watcher }: { readonly open: AuditedRound | undefined; readonly watcher: LedgerWatcher }): AuditedRound | undefined {
+/** Tells of a round when it is over; returns the one that is open after this line. */
+function tell(body: EntryBody, time: string, { open, watcher }: { readonly open: AuditedRound | undefined; readonly watcher: Pick<LedgerWatcher, 'round' | 'disclosure'> }): AuditedRound | undefined {
   if (body.type === 'disclosure') watcher.disclosure(body);
   if (body.type === 'reserve') {
     const { round, modality, sites, mechanism, epsilonAfter } = body;

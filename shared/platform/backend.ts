@@ -14,6 +14,8 @@ export interface BackendReport {
   readonly version: string;
   /** Why this one: forced, or why each faster one was passed over. Always said, never silent. */
   readonly why: string;
+  /** The same in one short line: name, package, version, why; what could be faster, and why it is not used, `antiphon doctor` says. */
+  readonly summary: string;
   /** The GPU and its driver, where the backend names them. */
   readonly gpu?: string;
   /** The native addons need a process of their own. */
@@ -46,14 +48,24 @@ export async function openBackend(choice: BackendChoice, packages: PackageLoader
     const opened = await open(name, packages, choice);
     if (opened.type === 'ready') {
       const reasons = choice === 'auto' ? [...passedOver, 'the fastest that is left'] : ['chosen with --backend'];
-      return report(name, BACKEND_PACKAGES[name], [...reasons, ...opened.remarks], packages, opened.gpu);
+      const short = [choice === 'auto' ? fastest(passedOver) : 'chosen with --backend', ...opened.remarks].join('; ');
+      return report(name, { packageName: BACKEND_PACKAGES[name], reasons: [...reasons, ...opened.remarks], short, gpu: opened.gpu }, packages);
     }
     passedOver.push(opened.reason);
     // Its libtensorflow is loaded and runs on the processor; a second one in the same process would clash with it.
-    if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', BACKEND_PACKAGES[name], [...passedOver, 'its TensorFlow runs on the processor'], packages);
+    if (opened.type === 'no-gpu' && choice === 'auto') return report('tensorflow', { packageName: BACKEND_PACKAGES[name], reasons: [...passedOver, 'its TensorFlow runs on the processor'], short: `on the processor, it finds no GPU; ${MORE}` }, packages);
   }
   throw new AntiphonError('backend-unavailable', `the compute backend "${choice}" cannot be used: ${passedOver.join('; ')}`);
 }
+
+const MORE = 'more: npx antiphon doctor';
+
+function fastest(passedOver: readonly string[]): string {
+  if (passedOver.length === 0) return 'the fastest there is';
+  return passedOver.every((reason) => reason.includes(MISSING)) ? 'the fastest that is installed here; faster ones: npx antiphon doctor' : `the fastest that works here; ${MORE}`;
+}
+
+const MISSING = 'is not installed';
 
 type Opened = { readonly type: 'ready'; readonly remarks: readonly string[]; readonly gpu?: string } | { readonly type: 'failed' | 'no-gpu'; readonly reason: string };
 
@@ -61,7 +73,7 @@ async function open(name: BackendName, { folder, load }: PackageLoader, choice: 
   const packageName = BACKEND_PACKAGES[name];
   const failed = (reason: string): Opened => ({ type: 'failed', reason: `${packageName} ${reason}` });
   const place = folder(packageName);
-  if (place === undefined || !isInstalled(name, folder)) return failed(`is not installed (${installCommand(name)})`);
+  if (place === undefined || !isInstalled(name, folder)) return failed(`${MISSING} (${installCommand(name)})`);
   try {
     if (name === 'tensorflow' || name === 'tensorflow-gpu') return await openNative(name, load);
     if (name === 'webgpu') {
@@ -116,9 +128,11 @@ function restoreRemovedUtilities(): void {
   old['isArray'] ??= Array.isArray;
 }
 
-function report(name: BackendName, packageName: string, reasons: readonly string[], { folder }: PackageLoader, gpu?: string): BackendReport {
+function report(name: BackendName, told: { readonly packageName: string; readonly reasons: readonly string[]; readonly short: string; readonly gpu?: string | undefined }, { folder }: PackageLoader): BackendReport {
+  const { packageName, reasons, short, gpu } = told;
   const manifest = JSON.parse(readFileSync(join(folder(packageName) ?? '', 'package.json'), 'utf8')) as { readonly version: string };
-  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), ...(gpu === undefined ? {} : { gpu }), runsInWorkerThread: RUNS_IN_THREAD.includes(name) };
+  const summary = `${name} (${packageName} ${manifest.version}, ${short})`;
+  return { name, package: packageName, version: manifest.version, why: reasons.join('; '), summary, ...(gpu === undefined ? {} : { gpu }), runsInWorkerThread: RUNS_IN_THREAD.includes(name) };
 }
 
 function firstLine(error: unknown): string {

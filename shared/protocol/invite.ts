@@ -37,7 +37,7 @@ export function encodeInvite(primitives: Pick<Primitives, 'sha256'>, invite: Inv
 }
 
 export function decodeInvite(primitives: Pick<Primitives, 'sha256'>, text: string): Invite {
-  const invalid = (found: string): AntiphonError => new AntiphonError('invite-invalid', `expected an invite as \`antiphon coordinator invite\` prints it, found ${found}; copy the whole line again or ask the study lead for a new one`);
+  const invalid = (found: string): AntiphonError => new AntiphonError('invite-invalid', `expected an invite as \`npx antiphon coordinator invite\` prints it, found ${found}; copy the whole line again or ask the study lead for a new one`);
   const trimmed = text.trim();
   if (!trimmed.startsWith(PREFIX)) throw invalid(`text that does not begin with "${PREFIX}"`);
   const bytes = fromBase64Url(trimmed.slice(PREFIX.length));

@@ -50,7 +50,8 @@ describeInBrowser('the report in a real browser', () => {
           expect(facts.text).toMatch(/true class ↓\s+predicted class →\s+no\s+yes/);
           expect(facts.text).toContain('expected calibration error');
           // One row for each pool, the study's own first, intact and where a modality fails.
-          for (const row of [/robust product \(the study's\)/g, /hybrid weights, log pool/g, /hybrid weights, linear pool/g]) expect(facts.text.match(row)).toHaveLength(2);
+          for (const row of [/the study's rule \(robust product\)/g, /log pool, uncertainty weights/g, /linear pool, uncertainty weights/g]) expect(facts.text.match(row)).toHaveLength(2);
+          expect(facts.text).not.toMatch(/hybrid/i);
           expect(complaints).toEqual([]);
           if (process.env['ANTIPHON_SCREENSHOTS'] !== undefined) await page.screenshot({ path: join(process.env['ANTIPHON_SCREENSHOTS'], `report-${colorScheme}-${width}.png`), fullPage: true });
           await page.close();

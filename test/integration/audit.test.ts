@@ -192,8 +192,10 @@ describe('what training gives away', () => {
   });
 
   it('is measured by attacks on a finished run, per modality and fused', async () => {
-    const { code, stdout } = await run('audit', '--membership', original, '--data', join(kept, 'data'), '--references', '2', '--json');
+    const page = join(temporaryFolder(), 'membership.html');
+    const { code, stdout } = await run('audit', '--membership', original, '--data', join(kept, 'data'), '--references', '2', '--json', '--html', page);
     expect(code).toBe(0);
+    expect(readFileSync(page, 'utf8')).toContain('found at 1 % false');
     const report = JSON.parse(stdout) as { round: number; rows: { on: string; attack: string; auc: number; members: number }[] };
     expect(report.round).toBe(4);
     expect(stdout).toContain('is a release that no ledger counts');

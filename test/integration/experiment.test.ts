@@ -53,7 +53,7 @@ it('killed after its first cell, an experiment runs the missing one only; later 
     expect(row['rounds']).toBe('2');
   }
   expect(Number(rows[1]!['epsilon_spent'])).toBeLessThanOrEqual(3);
-  expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('antiphon schedule.rounds=2 hybrid');
+  expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('antiphon schedule.rounds=2 fused (robust product)');
 
   grid(`${rounds}, fusion.pool: [log], fusion.alpha: [0.2, 0.9] }`, 'rules: [hybrid, product]');
   const third = await begin().finished;

@@ -14,7 +14,7 @@ describe('the backends that are installed', () => {
   it('wasm computes from files of its own package, without printing', async () => {
     const print = vi.spyOn(console, 'log');
     const report = await openBackend('wasm');
-    expect(report).toEqual({ name: 'wasm', package: '@tensorflow/tfjs-backend-wasm', version: '4.22.0', why: 'chosen with --backend', runsInWorkerThread: true });
+    expect(report).toEqual({ name: 'wasm', package: '@tensorflow/tfjs-backend-wasm', version: '4.22.0', why: 'chosen with --backend', summary: 'wasm (@tensorflow/tfjs-backend-wasm 4.22.0, chosen with --backend)', runsInWorkerThread: true });
     expect(tf.getBackend()).toBe('wasm');
     expect(Array.from(await tf.matMul(tf.tensor2d([[1.5, 2]]), tf.tensor2d([[4], [-3]])).data())).toEqual([0]);
     expect(print).not.toHaveBeenCalled();
@@ -78,7 +78,18 @@ describe('the native backends', () => {
     await openBackend('wasm');
     const report = await openBackend('auto', { folder, load: (name) => (name === GPU ? load(name) : Promise.resolve(wasm)) });
     expect(report.name).toBe('wasm');
+    expect(report.summary).toBe('wasm (@tensorflow/tfjs-backend-wasm 4.22.9, the fastest that works here; more: npx antiphon doctor)');
     expect(report.why).toMatch(/tfjs-node-gpu cannot be loaded \(libcudart\.so\.11\.0: cannot open shared object file\); @tensorflow\/tfjs-backend-webgpu is not installed .*; @tensorflow\/tfjs-node is not installed/);
+  });
+
+  it('auto says in one short line which it is and why, and leaves the commands that install others to the doctor', async () => {
+    const wasm = '@tensorflow/tfjs-backend-wasm';
+    await openBackend('wasm');
+    const { folder } = pretend({ [wasm]: 'no gpu' });
+    const report = await openBackend('auto', { folder, load: () => Promise.resolve({ setWasmPaths: () => undefined }) });
+    expect(report.summary).toBe(`wasm (${wasm} 4.22.9, the fastest that is installed here; faster ones: npx antiphon doctor)`);
+    expect(report.why).toContain('npm install @tensorflow/tfjs-node-gpu@4.22.0');
+    expect((await openBackend('auto', pretend({ [GPU]: 'no gpu', [NATIVE]: 'no gpu' }))).summary).toMatch(/^tensorflow \(@tensorflow\/tfjs-node-gpu \S+, on the processor, it finds no GPU; more: npx antiphon doctor\)$/);
   });
 
   it.each([

@@ -2,7 +2,8 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { trainRound } from '../../client/train.ts';
 import { makeCanaries } from '../../deploy/audit/canaries.ts';
 import { auditEmpirically, type AuditedModality } from '../../deploy/audit/empirical.ts';
-import { empiricalExitCode, empiricalJson, formatEmpirical } from '../../deploy/audit/empirical-report.ts';
+import { formatFindings, renderFindings } from '../../deploy/audit/findings.ts';
+import { empiricalExitCode, empiricalFindings, empiricalJson } from '../../deploy/audit/empirical-report.ts';
 import { buildDataset, type Dataset } from '../../shared/data/dataset.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
@@ -207,20 +208,28 @@ describe('the report', () => {
 
   it('says what was claimed, what was found and what it means, and ends with 0', () => {
     const report = { study: 'made-up', rows: [row] };
-    const text = formatEmpirical(report, { color: false });
+    const text = formatFindings(empiricalFindings(report), { color: false });
     for (const part of ['image', '3.400', '71 of 100 (71 %)', '0.500', '3.500', 'proves none', '95 %']) expect(text).toContain(part);
     expect(text).not.toContain('take more --canaries');
     expect(empiricalExitCode(report)).toBe(0);
     expect(empiricalJson(report)).toMatchObject({ refuted: false, modalities: [{ claim: 3.4, lowerBound: 0.5, guesses: 100 }] });
   });
 
+  it('is a page with the same words where one is asked for', async () => {
+    const findings = empiricalFindings({ study: '<b>made-up', rows: [{ ...row, refuted: true }] });
+    const page = await renderFindings(findings);
+    for (const part of ['&lt;b&gt;made-up', '71 of 100 (71 %)', 'REFUTED: image', 'a release that no ledger counts']) expect(page).toContain(part);
+    expect(page).not.toContain('<b>made-up');
+    expect(page).not.toMatch(/(src|href)="http/);
+  });
+
   it('ends with 24 where one claim is refuted, says when too few canaries could refute any, and writes no claim as null', () => {
     const refuted = { study: 'made-up', rows: [row, { ...row, modality: 'sound', claim: 0.4, refuted: true }] };
     expect(empiricalExitCode(refuted)).toBe(24);
-    expect(formatEmpirical(refuted, { color: false })).toContain('REFUTED: sound');
-    expect(formatEmpirical({ study: 'made-up', rows: [{ ...row, claim: 6 }] }, { color: false })).toContain('take more --canaries');
+    expect(formatFindings(empiricalFindings(refuted), { color: false })).toContain('REFUTED: sound');
+    expect(formatFindings(empiricalFindings({ study: 'made-up', rows: [{ ...row, claim: 6 }] }), { color: false })).toContain('take more --canaries');
     const open = { study: 'made-up', rows: [{ ...row, claim: Infinity }] };
-    expect(formatEmpirical(open, { color: false })).toContain('no privacy');
+    expect(formatFindings(empiricalFindings(open), { color: false })).toContain('no privacy');
     expect(empiricalJson(open)).toMatchObject({ modalities: [{ claim: null }] });
   });
 });

@@ -7,7 +7,7 @@ import type { Cell, Grid } from '../../deploy/experiment/grid.ts';
 import { epsilonPlots, experimentPage } from '../../deploy/experiment/page.ts';
 import { createProgress, durationText, secondsLeft } from '../../deploy/experiment/progress.ts';
 import { readResults, spreadOf, studyLines, type ReadResult } from '../../deploy/experiment/results.ts';
-import { formatTables, spreadText } from '../../deploy/experiment/table.ts';
+import { accuracyText, formatTables, spreadText } from '../../deploy/experiment/table.ts';
 import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
 import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import { finishedCell, gridOf, scoredSamples } from '../support/experiment-cells.ts';
@@ -97,7 +97,7 @@ describe('the table and the page', () => {
   it('show every line with its mean and spread, and say how many seeds it has', () => {
     const text = formatTables(studyLines(read(grid)), { color: false });
     expect(text).toContain('2 seeds a line, 50 test samples');
-    expect(text).toMatch(/antiphon hybrid .*alpha=0\.3 +│ +2 │/);
+    expect(text).toMatch(/antiphon fused \(log pool, uncertainty weights\) .*alpha=0\.3 +│ +2 │/);
     expect(text).toMatch(/antiphon product +│ +none │/);
     expect(text.match(/∞/g)).toHaveLength(3);
     expect(text).not.toContain('TPR');
@@ -137,6 +137,15 @@ describe('progress', () => {
     expect([durationText(41.2), durationText(125), durationText(7325)]).toEqual(['42 s', '2 min 5 s', '2 h 2 min']);
   });
 
+  it('tells the numbers of the table, each by the pool of its preset, though one cell serves several', () => {
+    const shared = gridOf('avmnist-hard', 'epsilon: [none]', 'presets: [mla, pamrl]');
+    expect(shared.cells).toHaveLength(1);
+    const results = read(shared);
+    const [entropy, linear] = results.map(({ test }) => `${(100 * test.accuracy).toFixed(1)} %`);
+    expect(accuracyText(results)).toBe(`mla entropy ${entropy}, pamrl fused (linear pool, uncertainty weights) ${linear}`);
+    expect(accuracyText(read(grid))).toMatch(/, \d+ readings more$/);
+  });
+
   it('is a plain line a cell where there is no terminal', () => {
     const lines: string[] = [];
     const stream = { write: (text: string) => lines.push(text) > 0 } as unknown as NodeJS.WriteStream;
@@ -148,6 +157,6 @@ describe('progress', () => {
     progress.started(half!);
     progress.finished(half!, { seconds: 2, text: 'FAILED: no disk', failed: true });
     progress.close();
-    expect(lines).toEqual(['2/3 synthetic epsilon=2 seed=1: fused 71.0 %, 8 s · about 8 s left\n', '3/3 synthetic epsilon=0.5 seed=1: FAILED: no disk, 2 s\n']);
+    expect(lines).toEqual(['running synthetic epsilon=2 seed=1\n', '2/3 synthetic epsilon=2 seed=1: fused 71.0 %, 8 s · about 8 s left\n', 'running synthetic epsilon=0.5 seed=1\n', '3/3 synthetic epsilon=0.5 seed=1: FAILED: no disk, 2 s\n']);
   });
 });

@@ -103,6 +103,7 @@ describe('a grid', () => {
     expect(cells).toHaveLength(4);
     expect(readings[2]?.cell).toBe(readings[3]?.cell);
     expect(cells.map(({ study }) => study.head.protection)).toEqual(['none', 'none', 'released', 'released']);
+    expect(cells.map(({ name }) => name)).toEqual(['none', '2', 'none', '2'].map((epsilon, i) => `avmnist-hard epsilon=${epsilon} seed=4${['', '', ' preset=mla preset=pamrl', ' preset=pamrl'][i] ?? ''}`));
     expect(Object.keys(PRESETS.antiphon.settings)).toEqual([]);
   });
 

@@ -1,9 +1,14 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { planOfStudy } from '../../deploy/plan.ts';
 import { answerPlan, planJson } from '../../deploy/plan-answer.ts';
 import { epsilonAfter, milestones, MOST_ROUNDS, noiseFor, roundsThatFit, type Plan, type PlannedModality } from '../../deploy/plan-model.ts';
 import { planPage, planSvg } from '../../deploy/plan-plot.ts';
 import { assumptions, formatPlan, modalityRows } from '../../deploy/plan-text.ts';
+import { epsilonOf } from '../../shared/privacy/accountant.ts';
 import { pldEpsilon } from '../../shared/privacy/pld.ts';
+import { parseStudy } from '../../shared/study/parse.ts';
+import { resolveStudy } from '../../shared/study/resolve.ts';
 
 const modality = (samplingRate: number, stepsPerRound: number, sites: number, sitesDisjoint: boolean, patients?: number): PlannedModality => ({
   samplingRate,
@@ -41,6 +46,19 @@ describe('a plan', () => {
       ['image', '3, disjoint', '0.05', '7 x 4', '10 to 11'],
       ['lab', '2, may overlap', '0.1', '13 x 7', '–'],
     ]);
+  });
+
+  it('states the RDP of a run on the way too: at the order that the run would fix for all its rounds', () => {
+    const study = parseStudy(readFileSync(new URL('../../deploy/studies/synthetic.yaml', import.meta.url), 'utf8'), 'study.yaml');
+    const { modalities, accountant } = resolveStudy(study);
+    const plan = planOfStudy(study, 1e-4);
+    const noiseMultiplier = [...modalities.values()].flatMap(({ mechanism }) => ('noiseMultiplier' in mechanism ? [mechanism.noiseMultiplier] : []))[0] ?? NaN;
+    for (const [rounds, ofEach] of [[6, 2], [21, 7], [30, 10]] as const) {
+      const events = [...modalities.values()].map(({ mechanism }) => ({ type: 'poisson-gaussian' as const, samplingRate: mechanism.samplingRate, noiseMultiplier, steps: ofEach * mechanism.steps }));
+      expect(epsilonAfter(plan, rounds, noiseMultiplier).rdp).toBeCloseTo(epsilonOf({ events, delta: 1e-4, rdpOrder: accountant.rdpOrder }).rdp, 12);
+    }
+    // The best order of few rounds is another one, and no run may choose it.
+    expect(epsilonAfter({ ...plan, rounds: 6 }, 6, noiseMultiplier).rdp).toBeLessThan(epsilonAfter(plan, 6, noiseMultiplier).rdp);
   });
 
   it('is calibrated to the published noise multiplier', () => {

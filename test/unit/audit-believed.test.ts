@@ -1,0 +1,68 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { renderAuditPage } from '../../deploy/audit/html.ts';
+import { auditLedger, type AuditReport } from '../../deploy/audit/run.ts';
+import { findSources } from '../../deploy/audit/source.ts';
+import { auditJson, formatAudit } from '../../deploy/audit/text.ts';
+import { LedgerBuilder } from '../support/ledger-builder.ts';
+import { temporaryFolder } from '../support/processes.ts';
+
+const { lines } = LedgerBuilder.example();
+const heads = lines.flatMap((line, i) => (line.includes('"type":"head"') ? [i] : []));
+
+async function audited(changed: readonly string[], end = '\n'): Promise<AuditReport> {
+  const path = join(temporaryFolder(), 'ledger.jsonl');
+  writeFileSync(path, changed.join('\n') + end);
+  return auditLedger(await findSources(path, []));
+}
+
+async function said(report: AuditReport): Promise<readonly string[]> {
+  return [formatAudit(report, { color: false }), JSON.stringify(auditJson(report)), await renderAuditPage(report)];
+}
+
+describe('of a ledger that does not hold', () => {
+  it('no value is shown that the first head contradicts', async () => {
+    const report = await audited(lines.map((line, i) => (i === 0 ? line.replace('"epsilon":"3"', '"epsilon":"977"') : line)));
+    expect(report.problems[0]?.message).toContain(`line ${(heads[0] ?? 0) + 1}: the head signs other lines`);
+    for (const text of await said(report)) {
+      expect(text).not.toContain('977');
+      expect(text).toContain('Nothing in it is believed');
+      for (const part of ['No round yet', 'Released without noise', 'metrics']) expect(text).not.toContain(part);
+    }
+    expect(auditJson(report)).toMatchObject({ verdict: 'tampered', believedLines: 0, budget: null, spent: null, epsilon: null, rounds: [], cliques: [], disclosures: [] });
+  });
+
+  it('only what stands under the last head before the fault is shown', async () => {
+    // The COMMIT of the first round: its RESERVE has a head of its own, its receipts stand behind that head.
+    const commit = lines.findIndex((line) => line.includes('"type":"commit"'));
+    const under = heads.findLast((head) => head < commit) ?? 0;
+    const report = await audited(lines.map((line, i) => (i === commit ? line.replace('"modelOut":"01', '"modelOut":"02') : line)));
+    expect(report.problems[0]?.message).toContain('the head signs other lines');
+    expect(report.audit.state.length).toBe(under + 1);
+    expect(report.rounds.first.map(({ outcome, delivered }) => [outcome, delivered])).toEqual([['open', []]]);
+    expect(report.sites.map(({ delivered }) => delivered)).toEqual([0, 0, 0]);
+    for (const text of await said(report)) expect(text).toContain(`Nothing behind line ${under + 1} is believed`);
+    expect(await audited(lines.slice(0, under + 1)).then(({ audit }) => audit.spent)).toEqual(report.audit.spent);
+  });
+
+  it('a round is forgotten whose head has a bad signature, though its signature is verified after its lines', async () => {
+    const [, before = 0] = heads.slice(-3);
+    const report = await audited(lines.map((line, i) => (i === before ? line.replace(/([A-Za-z0-9+/])([A-Za-z0-9+/]{3}=*\\n"?)/, (_all, one: string, rest: string) => `${one === 'A' ? 'B' : 'A'}${rest}`) : line)));
+    expect(report.problems[0]?.message).toMatch(new RegExp(`^line ${before + 1}: `));
+    expect(report.rounds.count).toBe(2);
+    expect(report.rounds.first.map(({ outcome }) => outcome)).toEqual(['committed', 'open']);
+  });
+
+  it('a last line without its newline is not believed, and a clique without a site is not shown', async () => {
+    const cut = await audited(lines, '');
+    expect(cut.problems[0]?.message).toContain('no newline');
+    expect(cut.audit.state.length).toBe((heads.at(-2) ?? 0) + 1);
+    const begun = await audited(lines.slice(0, (heads[0] ?? 0) + 1));
+    expect(begun.verdict).toBe('verified');
+    const [text = '', , page = ''] = await said(begun);
+    expect(text).not.toContain('Worst-off patients');
+    expect(page).not.toContain('<h2>Cliques</h2>');
+    expect(page).not.toContain('id="epsilon"');
+  });
+});
