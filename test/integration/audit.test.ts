@@ -239,6 +239,12 @@ it('a site that has seen a later ledger stops when the coordinator comes back wi
   await first.finished;
   // The ledger as it was before the first round: two rounds' spending forgotten, every line of it signed.
   writeFileSync(join(out, 'ledger.jsonl'), enrolled);
+  // It does not start over what its own sites have cosigned ...
+  const honest = await lead(new URL(url).port).finished;
+  expect(honest.code).toBe(8);
+  expect(honest.stderr).toMatch(/witnesses\.jsonl, line 1: .* which is not this one/);
+  // ... and one that has forgotten that, too, is found out by the sites.
+  rmSync(join(out, 'witnesses.jsonl'));
   const second = lead(new URL(url).port);
   onTestFinished(async () => {
     second.child.kill('SIGKILL');
