@@ -15,7 +15,7 @@ import type { Study } from '../shared/study/schema.ts';
 import type { Connection, ConnectionEvent } from './connection.ts';
 import { decideOffer, publicReason, unbelievable } from './decide.ts';
 import { checkPlan } from './guard.ts';
-import { cosignLastHead, isBelievable, type LedgerCopy } from './ledger-copy.ts';
+import { cosignLastHead, endOf, isBelievable, type LedgerCopy } from './ledger-copy.ts';
 import { createRetryNotes } from './retry-notes.ts';
 import type { StagedUpdate } from './staging.ts';
 import type { Vault } from './vault.ts';
@@ -114,6 +114,13 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
         ports.emit({ type: 'connected', detail: 'connected to the coordinator' });
         return;
       case 'closed': {
+        const ended = endOf(ports.ledger);
+        if (ended !== undefined) {
+          ports.emit({ type: 'study-ended', detail: ended.reason });
+          connection.close();
+          end();
+          return;
+        }
         const detail = retries.closed(event);
         if (detail !== undefined) ports.emit({ type: 'disconnected', detail });
         return;

@@ -32,7 +32,14 @@ export type StudyEvent =
       readonly modalities: readonly ModalityFacts[];
       readonly sites: readonly { readonly site: string; readonly modality: string; readonly patients: number }[];
     }
-  | { readonly type: 'listening'; readonly time: string; readonly url: string; readonly coordinatorKey: string }
+  | {
+      readonly type: 'listening';
+      readonly time: string;
+      readonly url: string;
+      readonly coordinatorKey: string;
+      /** Of a study that has ended before: the sites that have not said that they know it. */
+      readonly unaware?: readonly string[];
+    }
   | { readonly type: 'site'; readonly time: string; readonly site: string; readonly modality: string; readonly state: 'enrolled' | 'connected' | 'disconnected' }
   | {
       readonly type: 'round-started';

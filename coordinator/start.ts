@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { fromHex, toHex } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { buildEvaluationSet, checkSeparation } from '../shared/data/evaluation-set.ts';
@@ -16,6 +17,7 @@ import { resolveStudy } from '../shared/study/resolve.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { openBook } from './book.ts';
 import { createShortageWatch } from './budget.ts';
+import { FAREWELL_MS, farewell, lastTold } from './ended.ts';
 import { decideEnrolment } from './enrolment.ts';
 import type { EventSink, StudyEvent } from './events.ts';
 import type { AbortSignalLike } from './exchange.ts';
@@ -27,14 +29,12 @@ import { writeReport } from './report/write.ts';
 import { checkStudyOf, runStudy, spentForEvent, type StudyContext, type StudyEnd } from './run.ts';
 import { startServer } from './server.ts';
 import { startedEvent } from './started.ts';
+import { startTimer, whenever } from './timing.ts';
 import { createWitnesses, restoreWitnesses } from './witnesses.ts';
 import { openCheckpoints } from './store/checkpoint.ts';
 import { openMetrics } from './store/metrics.ts';
 import { openWitnessFile } from './store/witness-file.ts';
 import { coordinatorIdentity, enterRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
-
-/** So long the end waits for the sites' word on the whole ledger. */
-const FAREWELL_MS = 5000;
 
 export interface CoordinatorOptions {
   readonly study: Study;
@@ -57,10 +57,6 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   const startedAt = Date.now();
   checkSeparation(study);
   const context: StudyContext = { study, resolved: resolveStudy(study), studyHash: studyHash(study, primitives), networks: networksOf(study) };
-  const evaluationSets = await evaluationData(options);
-  const backend = await openBackend(options.backend);
-  await proveBackend([...context.networks.values()]);
-
   const fresh = await enterRunFolder(folder);
   const files = runFiles(folder);
   const identity = await coordinatorIdentity(folder, () => generateIdentity(primitives));
@@ -90,11 +86,41 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   try {
     const book = await openBook({ store, identity, primitives, now: Date.now });
     checkStudyOf(book.state(), context);
+    const over = book.state().ended;
+    // The test part is looked at once: of a study that has ended nothing is evaluated again, and nothing is needed for it.
+    const parts = over === undefined ? await openParts(options, context) : undefined;
     await writeFileAtomic(files.study, options.studyYaml);
     const witnesses = createWitnesses({ primitives, ledger: book });
     const witnessFile = await openWitnessFile({ path: files.witnesses, lines: witnesses.lines, setTimer: startTimer, failed: unrecordable });
     restoreWitnesses(witnesses, { path: files.witnesses, lines: witnessFile.kept });
     witnesses.subscribe(witnessFile.changed);
+    const conclude = async (end: StudyEnd): Promise<StudyEnd & { readonly roundsCommitted: number }> => {
+      const roundsCommitted = book.state().committedRounds;
+      emit({
+        type: 'ended',
+        time: now(),
+        reason: end.reason,
+        detail: end.detail,
+        roundsCommitted,
+        epsilonSpent: spentForEvent(book.state()),
+        seconds: (Date.now() - startedAt) / 1000,
+        peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
+      });
+      if (unrecorded !== undefined) throw unrecorded;
+      await writeReport(files.report, events, options.studyYaml);
+      return { ...end, roundsCommitted };
+    };
+    if (over !== undefined) {
+      const last = lastTold(events, folder);
+      // Killed right behind its END, it has not told it yet.
+      if (last === undefined) await conclude(over);
+      else if (!existsSync(files.report)) await writeReport(files.report, events, options.studyYaml);
+      for (const event of last ?? []) options.show(event);
+    }
+    const unaware = over === undefined ? [] : witnesses.behind(book.state().sites.keys());
+    if (over !== undefined && unaware.length === 0) return { reason: over.reason, detail: over.detail, roundsCommitted: book.state().committedRounds };
+    // Who comes and goes behind the end of a study is no part of its story.
+    const tell = over === undefined ? emit : options.show;
     const shortage = createShortageWatch();
     const proofs = createProofs({ primitives, lines: book.lines });
     const server = await startServer({
@@ -125,7 +151,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         return path === '/head' ? book.head() : proofs(path);
       },
       report: (problem, site) => {
-        emit({ type: 'failure', time: now(), ...(site === undefined ? {} : { site }), code: problem.code, message: problem.message });
+        tell({ type: 'failure', time: now(), ...(site === undefined ? {} : { site }), code: problem.code, message: problem.message });
       },
     });
     try {
@@ -134,10 +160,23 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         // At once, not only before an offer: a site that has seen more than this ledger holds is to notice.
         if (event.type === 'ready') server.feedLedger(event.site, book.lines());
         if (event.type === 'ready' || event.type === 'closed') {
-          emit({ type: 'site', time: now(), site: event.site, modality: modalityOf.get(event.site) ?? '', state: event.type === 'ready' ? 'connected' : 'disconnected' });
+          tell({ type: 'site', time: now(), site: event.site, modality: modalityOf.get(event.site) ?? '', state: event.type === 'ready' ? 'connected' : 'disconnected' });
         }
       });
       const url = options.publicUrl ?? `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${server.port}`;
+      const listening = {
+        type: 'listening',
+        time: now(),
+        url,
+        coordinatorKey: Buffer.from(identity.publicKey).toString('hex'),
+        ...(over === undefined ? {} : { unaware }),
+      } as const;
+      if (over !== undefined || parts === undefined) {
+        options.show(listening);
+        await farewell({ server, witnesses, sites: unaware, reason: over?.reason ?? 'completed', signal: stop.signal });
+        return { reason: over?.reason ?? 'completed', detail: over?.detail ?? '', roundsCommitted: book.state().committedRounds };
+      }
+      const { backend, evaluationSets } = parts;
       emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, backendSummary: backend.summary, resumedAfterRound: book.state().lastRound }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
       begun = true;
@@ -152,30 +191,19 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         feedLedger: (site) => {
           server.feedLedger(site, book.lines());
         },
-        cosigned: () => whenever(() => witnesses.behind(server.ready()).length === 0, [server.subscribe, witnesses.subscribe]),
+        cosigned: () => whenever(() => witnesses.behind(server.ready()).length === 0, [server.subscribe, witnesses.subscribe], FAREWELL_MS),
         emit,
         now: Date.now,
         setTimer: startTimer,
         signal: stop.signal,
       });
-      emit({ type: 'listening', time: now(), url, coordinatorKey: Buffer.from(identity.publicKey).toString('hex') });
+      emit(listening);
       const end = await running;
       flush();
-      emit({
-        type: 'ended',
-        time: now(),
-        reason: end.reason,
-        detail: end.detail,
-        roundsCommitted: book.state().committedRounds,
-        epsilonSpent: spentForEvent(book.state()),
-        seconds: (Date.now() - startedAt) / 1000,
-        peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
-      });
-      if (unrecorded !== undefined) throw unrecorded;
-      await writeReport(files.report, events, options.studyYaml);
+      const concluded = await conclude(end);
       // A closed socket drops what it has not sent: sites that were told the end leave by themselves.
-      if (end.reason !== 'interrupted') await whenever(() => server.ready().size === 0, [server.subscribe]);
-      return { ...end, roundsCommitted: book.state().committedRounds };
+      if (end.reason !== 'interrupted') await whenever(() => server.ready().size === 0, [server.subscribe], FAREWELL_MS);
+      return concluded;
     } finally {
       await server.close();
       await witnessFile.close();
@@ -189,33 +217,15 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   }
 }
 
-/** Resolves when it is so, asked again at every sign, or after FAREWELL_MS: a site that is slow or silent does not hold the end. */
-function whenever(isSo: () => boolean, signs: readonly ((listener: () => void) => () => void)[]): Promise<void> {
-  return new Promise((resolve) => {
-    const finish = (): void => {
-      cancelTimer();
-      for (const stop of stops) stop();
-      resolve();
-    };
-    const check = (): void => {
-      if (isSo()) finish();
-    };
-    const cancelTimer = startTimer(finish, FAREWELL_MS);
-    const stops = signs.map((subscribe) => subscribe(check));
-    check();
-  });
-}
-
 function now(): string {
   return new Date().toISOString();
 }
 
-/** setTimeout takes at most 2^31-1 ms; a longer deadline is cut to that (24 days). */
-function startTimer(callback: () => void, ms: number): () => void {
-  const timer = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
-  return () => {
-    clearTimeout(timer);
-  };
+async function openParts(options: CoordinatorOptions, { networks }: StudyContext): Promise<{ readonly backend: Awaited<ReturnType<typeof openBackend>>; readonly evaluationSets: Awaited<ReturnType<typeof evaluationData>> }> {
+  const evaluationSets = await evaluationData(options);
+  const backend = await openBackend(options.backend);
+  await proveBackend([...networks.values()]);
+  return { backend, evaluationSets };
 }
 
 async function evaluationData({ study, data }: CoordinatorOptions): Promise<{ selection: Awaited<ReturnType<typeof buildEvaluationSet>>; test: Awaited<ReturnType<typeof buildEvaluationSet>> } | undefined> {

@@ -64,7 +64,8 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         if (event.resumedAfterRound > 0) print(`resumed after round ${event.resumedAfterRound}`);
         return;
       case 'listening':
-        print(paint.dim(`listening at ${event.url}; waiting for ${started?.sites.length ?? 'its'} sites`));
+        if (event.unaware !== undefined) print(`listening at ${event.url} for some seconds: ${event.unaware.join(', ')} may not know the end yet`);
+        else print(paint.dim(`listening at ${event.url}; waiting for ${started?.sites.length ?? 'its'} sites`));
         return;
       case 'site':
         if (event.state === 'connected') connected.add(event.site);

@@ -4,7 +4,7 @@ import { enterRunFolder, runFiles } from '../coordinator/store/run-folder.ts';
 import { AntiphonError } from '../shared/errors.ts';
 
 /**
- * A run in its folder, made if need be: when it fails before its first round, nothing of it is left; when later, or in the folder of an earlier run, all is kept and the
+ * A run in its folder, made if need be: when it fails before its first round, also because its budget allows none, nothing of it is left; when later, or in the folder of an earlier run, all is kept and the
  * message says how to go on. `act` gets the sink that its events go through.
  */
 export async function inFolder<T>(folder: string, show: EventSink, act: (show: EventSink) => Promise<T>): Promise<T> {
@@ -18,7 +18,7 @@ export async function inFolder<T>(folder: string, show: EventSink, act: (show: E
   try {
     return await act(watch);
   } catch (error) {
-    if (!(error instanceof AntiphonError) || seen.over || error.code === 'usage') throw error;
+    if (!(error instanceof AntiphonError) || (seen.over && seen.begun) || error.code === 'usage') throw error;
     if (seen.begun || error.code === 'interrupted') throw new AntiphonError(error.code, `${error.message}; to go on: the same command with --out ${folder}`, { cause: error });
     await fresh.undo();
     throw error;

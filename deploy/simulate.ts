@@ -66,7 +66,9 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
         if (event.type === 'listening') settle();
       });
     });
-    await Promise.race([listening, coordinator.failed]);
+    await Promise.race([listening, coordinator.ended]);
+    // Over before, and known to every site: there is nothing to start.
+    if (!events.some(({ type }) => type === 'listening')) return { events, peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024), processes: 2 };
     // 2. antiphon coordinator invite, antiphon site enroll
     const homes: string[] = [];
     for (const { name, modality } of study.sites) {

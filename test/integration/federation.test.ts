@@ -49,7 +49,7 @@ async function expectVerified(federation: Federation): Promise<void> {
 it('a study by hand: start, invite, enroll, start, to the end; every file is there and the ledger verifies', async () => {
   const federation = prepare();
   const lead = coordinator(federation);
-  await lead.line(isEvent('listening'));
+  const port = portOf(await lead.line(isEvent('listening')));
   await enrolAll(federation);
   const sites = SITES.map((site) => startSite(federation, site));
   const { code, stderr } = await lead.finished;
@@ -64,6 +64,28 @@ it('a study by hand: start, invite, enroll, start, to the end; every file is the
     const log = readFileSync(join(federation.home(site), 'spend.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { type: string }).type);
     expect(log).toEqual(['spend', 'release', 'spend', 'release']);
   }
+  // Started once more, the coordinator says what it has come to; it needs no records, evaluates nothing, and calls nobody.
+  const metrics = readFileSync(join(federation.out, 'metrics.jsonl'), 'utf8');
+  const again = await run('coordinator', 'start', '--study', federation.study, '--out', federation.out, '--port', '0');
+  expect(again.stderr).toBe('');
+  expect(again.code).toBe(0);
+  expect(again.stdout).toMatch(/completed: all 4 rounds of the schedule; it had ended before, so nothing was trained or evaluated again\n/);
+  expect(again.stdout).toContain(`files in ${federation.out}: report.html`);
+  expect(again.stdout).not.toMatch(/listening|waiting/);
+  expect(readFileSync(join(federation.out, 'metrics.jsonl'), 'utf8')).toBe(metrics);
+  // One that lost the end, as by a kill: its cosignature of it is not there, and the coordinator waits for it.
+  const witnesses = join(federation.out, 'witnesses.jsonl');
+  writeFileSync(witnesses, readFileSync(witnesses, 'utf8').replace(/^.*"left-2".*\n/m, ''));
+  const copy = join(federation.home('left-2'), 'ledger.jsonl');
+  writeFileSync(copy, readFileSync(copy, 'utf8').split('\n').slice(0, -3).map((line) => `${line}\n`).join(''));
+  const unaware = startSite(federation, 'left-2');
+  const once = coordinator(federation, port);
+  expect(await once.line(isEvent('listening'))).toContain('"unaware":["left-2"]');
+  expect((await unaware.finished).code).toBe(0);
+  expect((await once.finished).code).toBe(0);
+  expect(readFileSync(join(federation.out, 'metrics.jsonl'), 'utf8')).toBe(metrics);
+  expect(readFileSync(witnesses, 'utf8')).toContain('"left-2"');
+  await expectVerified(federation);
   // Started once more, a site sees in its own copy that all is over: it calls nobody.
   const late = await run('site', 'start', '--home', ...SITES.map(federation.home));
   expect(late.stderr).toBe('');
@@ -153,6 +175,11 @@ it('a simulation stopped in the middle goes on with the same command, to a whole
   expect(again.code).toBe(0);
   const summary = JSON.parse(again.stdout) as { rounds: number; reason: string };
   expect(summary).toMatchObject({ rounds: 8, reason: 'completed' });
+  // Once more there is nothing to do: the same result, at once.
+  const third = await run(...words, '--json');
+  expect(third.stderr).toContain('it had ended before');
+  expect(third.code).toBe(0);
+  expect(JSON.parse(third.stdout)).toMatchObject({ rounds: 8, accuracy: (JSON.parse(again.stdout) as { accuracy: object }).accuracy });
   expect((await run('audit', federation.out)).code).toBe(0);
 });
 

@@ -54,6 +54,16 @@ describe('a run in its folder', () => {
     expect(readdirSync(root)).toEqual([]);
   });
 
+  it('whose budget allows no round leaves nothing; one that ends after its rounds stays, and there is nothing to go on with', async () => {
+    const root = temporaryFolder();
+    const spent = { epsilon: 0, pld: 0, rdp: 0, delta: 1e-5 };
+    const ended: StudyEvent = { type: 'ended', time: '2026-03-04T05:06:07.000Z', reason: 'budget-exhausted', detail: 'too little', roundsCommitted: 0, epsilonSpent: spent, seconds: 1, peakMemoryMiB: 90 };
+    await expect(act(join(root, 'one'), ended)).rejects.toBe(wrong);
+    expect(readdirSync(root)).toEqual([]);
+    await expect(act(join(root, 'two'), ROUND, ended)).rejects.toBe(wrong);
+    expect(readdirSync(join(root, 'two'))).toContain('study.yaml');
+  });
+
   it('leaves what was there before', async () => {
     const root = temporaryFolder();
     writeFileSync(join(root, '.gitignore'), 'mine');

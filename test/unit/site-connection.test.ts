@@ -67,3 +67,14 @@ it('a ledger copy that holds a signed END says how the study ended, and one that
   expect(await open(builder.lines.slice(0, -1))).toBeUndefined();
   expect(await open([])).toBeUndefined();
 });
+
+it('a site that has seen the end of the study leaves when its coordinator does, whether it was told so or not', async () => {
+  const lead = createLead();
+  lead.builder.add({ type: 'end', reason: 'completed', detail: 'all rounds', epsilonSpent: lead.builder.state.spent });
+  const site = await startBench({ ...lead, disk: freshDisk() });
+  site.receive({ type: 'ledger', from: 0, lines: lead.builder.lines });
+  site.deliver({ type: 'closed', reason: 'cable', retryWithinMs: 300 });
+  expect(await site.end).toBe('ended');
+  expect(site.told.map(({ type }) => type)).not.toContain('disconnected');
+  expect(site.told.at(-1)).toEqual({ type: 'study-ended', detail: 'completed' });
+});
