@@ -3,6 +3,7 @@ import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
 import { fusionRows } from './fusion-rows.ts';
 import { escapeHtml, percent, table } from './html.ts';
+import { NO_PRIVACY } from './no-privacy.ts';
 import { renderPage, type PlotLibrary } from './page.ts';
 
 type Of<T extends StudyEvent['type']> = Extract<StudyEvent, { type: T }>;
@@ -26,7 +27,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     banner(started),
     `<header><p class="eyebrow">Antiphon study report</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(statusOf(ended))}</p></header>`,
     figures({ started, ended, test, rounds }),
-    `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div>${accountantNote(started)}</section>`,
+    `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure>${started?.protection === 'none' ? '' : '<figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure>'}</div>${accountantNote(started)}</section>`,
     test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test, started),
     tested === undefined ? '' : robustnessSection(tested, started),
     privacySection(started, ended),
@@ -40,7 +41,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
 
 function banner(started: Of<'started'> | undefined): string {
   return started?.protection === 'none'
-    ? '<div class="alarm" role="alert"><strong>NO PRIVACY.</strong> This study ran without clipping and without noise: its updates and its model can reveal patients. For comparison only.</div>'
+    ? `<div class="alarm" role="alert"><strong>${NO_PRIVACY}</strong></div>`
     : '';
 }
 
@@ -125,10 +126,10 @@ function confusionTable(confusion: readonly (readonly number[])[], classes: read
 
 function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> | undefined): string {
   if (started === undefined) return '';
-  const spent = ended === undefined ? '' : `<p>Spent: <strong>${escapeHtml(epsilonText(ended.epsilonSpent))}</strong>; budget ${escapeHtml(epsilonText(started.budget))}.</p>`;
+  const spent = ended === undefined || started.protection === 'none' ? '' : `<p>Spent: <strong>${escapeHtml(epsilonText(ended.epsilonSpent))}</strong>; budget ${escapeHtml(epsilonText(started.budget))}.</p>`;
   const words =
     started.protection === 'none'
-      ? '<p>Nobody was protected in this run.</p>'
+      ? `<p>${NO_PRIVACY}</p>`
       : `<p>Each patient is protected against the coordinator, the other sites and every reader of the models: whatever one of them sees, it would have been almost as likely without that
 patient's records. <em>Epsilon</em> bounds how much more likely (a factor of at most e<sup>ε</sup>, but for a probability δ); it holds for the whole study together, every round and every modality.
 Each site noised its updates itself, before they left it.</p>

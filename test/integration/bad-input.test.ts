@@ -154,3 +154,13 @@ it('a site says whom it calls, that nobody answers, and when it tries again', as
   site.child.kill('SIGTERM');
   expect((await site.finished).code).toBe(130);
 });
+
+it('init overwrites no file, and says so without a library\'s words', async () => {
+  const file = join(temporaryFolder(), 'kept.yaml');
+  writeFileSync(file, 'mine');
+  const { code, stderr } = await run('init', file);
+  expect(code).toBe(13);
+  expect(stderr).toContain('is there already and is not overwritten');
+  expect(stderr).not.toMatch(/copyfile|EEXIST/);
+  expect(readFileSync(file, 'utf8')).toBe('mine');
+});

@@ -1,10 +1,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { renderAuditPage } from '../../deploy/audit/html.ts';
 import { auditLedger, type AuditReport } from '../../deploy/audit/run.ts';
 import { findSources } from '../../deploy/audit/source.ts';
 import { auditJson, formatAudit } from '../../deploy/audit/text.ts';
+import type { LedgerMechanism } from '../../shared/ledger/entry.ts';
 import { LedgerBuilder } from '../support/ledger-builder.ts';
 import { temporaryFolder } from '../support/processes.ts';
 
@@ -65,4 +67,20 @@ describe('of a ledger that does not hold', () => {
     expect(page).not.toContain('<h2>Cliques</h2>');
     expect(page).not.toContain('id="epsilon"');
   });
+});
+
+it('a study without privacy is said to have none in the same words in text, --json and page, and no chart of epsilon is drawn', async () => {
+  const none: LedgerMechanism = { protection: 'none', samplingRate: '0.2', steps: 3 };
+  const ledger = new LedgerBuilder();
+  const modalities = { image: { mechanism: none, rounds: 5, sitesDisjoint: true }, table: { mechanism: none, rounds: 5, sitesDisjoint: true } };
+  ledger.add(ledger.plan('Infinity', { modalities, budget: { epsilon: 'Infinity', delta: '0' } }));
+  ledger.add(ledger.enrolment('a', 'image'), ledger.enrolment('c', 'table'));
+  ledger.add({ ...ledger.reserve('image', ['a']), mechanism: none, epsilonAfter: { pld: 'Infinity', rdp: 'Infinity', delta: '0' } });
+  const report = await audited(ledger.lines);
+  expect(report.problems).toEqual([]);
+  for (const text of await said(report)) {
+    expect(text).toContain(NO_PRIVACY);
+    expect(text).not.toMatch(/of a budget of|epsilon infinity of/);
+    expect(text).not.toContain('id="epsilon"');
+  }
 });
