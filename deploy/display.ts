@@ -3,6 +3,7 @@ import { createLogUpdate } from 'log-update';
 import { createColors } from 'picocolors';
 import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
 import { fusionRows } from '../coordinator/report/fusion-rows.ts';
+import { legendLine } from '../coordinator/report/glossary.ts';
 import { NO_EPSILON, NO_PRIVACY } from '../coordinator/report/no-privacy.ts';
 import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 
@@ -100,6 +101,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         live?.clear();
         if (test !== undefined && started !== undefined) print(resultTable(test, started.pool, color));
         if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
+        if (test !== undefined) print(paint.dim(legendLine(['ece', 'nll'])));
         print(`${event.reason}: ${event.detail}`);
         print(`${endText(event.epsilonSpent, started, paint.bold)} · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));

@@ -2,7 +2,8 @@ import type { Evaluation, Metrics } from '../../shared/fusion/evaluation.ts';
 import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
 import { fusionRows } from './fusion-rows.ts';
-import { escapeHtml, percent, table } from './html.ts';
+import { glossarySection } from './glossary.ts';
+import { escapeHtml, percent, scrolling, table } from './html.ts';
 import { NO_PRIVACY } from './no-privacy.ts';
 import { renderPage, type PlotLibrary } from './page.ts';
 
@@ -34,6 +35,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
     `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
+    glossarySection([...(started?.protection === 'none' ? [] : (['epsilon', 'pld', 'rdp'] as const)), ...(test === undefined ? [] : (['robust', 'pools', 'product', 'mla', 'temperature', 'discount'] as const))]),
     `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backendSummary ?? started?.backend ?? '')}</footer>`,
   ].join('\n');
   return renderPage({ title, body, charts: chartsOf(events), script: chartScript, plotLibrary });
@@ -93,7 +95,7 @@ function weightsTitle(pool: Of<'started'>['pool']): string {
 function robustnessSection({ evaluation, robustness = [], calibrations, temperatures }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
   const rows = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => [escapeHtml(name), ...[evaluation.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
-  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
+  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE, 0)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
   const modalities = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
   const fitted = [...modalities, ...(temperatures.hybrid === undefined ? [] : [['all fused', temperatures.hybrid.toFixed(2), '']])];
   const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['', 'temperature', 'discount'], fitted)}`;
@@ -119,8 +121,8 @@ function confusionTable(confusion: readonly (readonly number[])[], classes: read
     const total = Math.max(1, row.reduce((a, b) => a + b, 0));
     return `<tr><th scope="row">${nameOf(truth)}</th>${row.map((count) => `<td style="--share:${(count / total).toFixed(3)}">${count}</td>`).join('')}</tr>`;
   });
-  return `<div class="scroll"><table class="confusion"><thead><tr><th rowspan="2">true class ↓</th><th colspan="${confusion.length}">predicted class →</th></tr>
-<tr>${confusion.map((_, c) => `<th scope="col">${nameOf(c)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>
+  return `${scrolling(`<table class="confusion"><thead><tr><th rowspan="2">true class ↓</th><th colspan="${confusion.length}">predicted class →</th></tr>
+<tr>${confusion.map((_, c) => `<th scope="col">${nameOf(c)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`)}
 <p class="note">Every row is one true class; the stronger its colour, the larger the share of the row.</p>`;
 }
 
@@ -139,9 +141,14 @@ the evaluation records, which the study declares public; poisoned updates; timin
 }
 
 function sitesSection(started: Of<'started'> | undefined, sites: readonly Of<'site'>[]): string {
-  const last = new Map(sites.map((event) => [event.site, event.state]));
-  const rows = (started?.sites ?? []).map(({ site, modality, patients }) => [escapeHtml(site), escapeHtml(modality), `at most ${patients}`, escapeHtml(last.get(site) ?? 'never seen')]);
+  const last = new Map(sites.map((event) => [event.site, lastSeen(event)]));
+  const rows = (started?.sites ?? []).map(({ site, modality, patients }) => [escapeHtml(site), escapeHtml(modality), `at most ${patients}`, `<span class="whole">${escapeHtml(last.get(site) ?? 'never seen')}</span>`]);
   return `<section><h2>Sites</h2>${table(['site', 'modality', 'patients', 'last seen'], rows)}</section>`;
+}
+
+function lastSeen({ time, state }: Of<'site'>): string {
+  const when = `${time.slice(0, 19).replace('T', ' ')} UTC`;
+  return state === 'disconnected' ? when : `${when} (${state})`;
 }
 
 function modalityTable(started: Of<'started'> | undefined): string {

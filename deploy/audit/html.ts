@@ -1,3 +1,4 @@
+import { glossarySection } from '../../coordinator/report/glossary.ts';
 import { escapeHtml, table } from '../../coordinator/report/html.ts';
 import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { loadPlotLibrary, renderPage } from '../../coordinator/report/page.ts';
@@ -25,6 +26,7 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
     `<div class="verdict ${verdict !== 'verified' ? 'bad' : hasPrivacy(audit) ? 'good' : 'bare'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
     problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`)) + (believed === undefined ? '' : `<p>${escapeHtml(believed)}</p>`)),
     audit.state.plan === undefined ? '' : believedSections(),
+    audit.state.plan === undefined ? '' : glossarySection(hasPrivacy(audit) ? ['epsilon', 'pld', 'rdp', 'clique', 'noise'] : ['clique']),
   ].join('\n');
   return renderPage({ title: `${title}: audit`, body, charts, script: SCRIPT, plotLibrary: await loadPlotLibrary() });
 

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import { tableStyle } from '../display.ts';
 import { createColors } from 'picocolors';
+import { legendLine } from '../../coordinator/report/glossary.ts';
 import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
@@ -56,7 +57,7 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   const believed = believedText(report);
   if (believed !== undefined) lines.push(paint.red(believed));
   if (audit.state.plan === undefined) return lines.join('\n');
-  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : roundsTable(report, color), '');
+  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : `${roundsTable(report, color)}\n${legendLine(['q', 'noise', 'pld'])}`, '');
   if (cliques.length > 0) lines.push('Worst-off patients (one site per modality that they may be at):');
   for (const clique of cliques.slice(0, 5)) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
   if (sites.length > 0) lines.push('', sitesTable(sites, color));
