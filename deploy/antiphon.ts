@@ -135,6 +135,7 @@ program
   .option('--data <folder>', 'write the made-up records that it reads, too')
   .action(async (file: string, options: { data?: string }) => {
     await copyFile(studyFile('synthetic'), file, constants.COPYFILE_EXCL).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new AntiphonError('storage-failed', `${file} is there already and is not overwritten; choose another name: npx antiphon init NAME.yaml`, { cause: error });
       throw new AntiphonError('storage-failed', `cannot write ${file}: ${error instanceof Error ? error.message : String(error)}; choose another name`, { cause: error });
     });
     if (options.data !== undefined) await writeSyntheticData(options.data, { seed: parseStudy(await readFile(file, 'utf8'), file).seed });

@@ -3,6 +3,8 @@ import { createLogUpdate } from 'log-update';
 import { createColors } from 'picocolors';
 import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
 import { fusionRows } from '../coordinator/report/fusion-rows.ts';
+import { legendLine } from '../coordinator/report/glossary.ts';
+import { NO_EPSILON, NO_PRIVACY } from '../coordinator/report/no-privacy.ts';
 import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 
 export interface Display {
@@ -17,8 +19,8 @@ export interface DisplayInput {
   readonly color: boolean;
 }
 
+type EpsilonPairOfDelta = Extract<StudyEvent, { type: 'ended' }>['epsilonSpent'];
 type Started = Extract<StudyEvent, { type: 'started' }>;
-const NO_PRIVACY = 'NO PRIVACY: this study runs without clipping and without noise; its updates and models can reveal patients.';
 
 /** The study as it goes, on a terminal: a few lines drawn again and again; elsewhere one plain line per event. */
 export function createDisplay({ stream, live: isLive, color }: DisplayInput): Display {
@@ -40,14 +42,14 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
 
   const redraw = (): void => {
     if (live === undefined || started === undefined || round === undefined) return;
-    const { rounds, budget } = started;
+    const { rounds } = started;
     const width = 30;
     const filled = Math.round((width * Math.max(0, round.round - 1)) / rounds);
     const eta = seconds.length === 0 ? '' : ` · about ${Math.ceil(((rounds - round.round + 1) * seconds.reduce((a, b) => a + b, 0)) / seconds.length)} s left`;
     live(
       [
         `${paint.bold(started.study)}  ${paint.cyan('█'.repeat(filled))}${paint.dim('░'.repeat(width - filled))}  round ${round.round}/${rounds}${eta}`,
-        `  ${round.modality}: ${round.cohort.length} site${round.cohort.length === 1 ? '' : 's'} training · epsilon ${epsilonText(spent)} of ${epsilonText(budget)}`,
+        `  ${round.modality}: ${round.cohort.length} site${round.cohort.length === 1 ? '' : 's'} training · ${spentText(spent, started)}`,
         ...(last === undefined ? [] : [`  accuracy: ${accuracies(last)}`]),
       ].join('\n'),
     );
@@ -81,7 +83,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         spent = event.epsilonSpent;
         seconds.push(event.seconds);
         if (event.outcome === 'aborted') print(paint.yellow(`round ${event.round} (${event.modality}) aborted: ${event.reason ?? ''}`));
-        else if (live === undefined) print(`round ${event.round}/${started?.rounds ?? '?'} ${event.modality}: ${event.sites.length} sites, ${event.seconds.toFixed(2)} s, epsilon ${epsilonText(spent)} of ${epsilonText(started?.budget)}`);
+        else if (live === undefined) print(`round ${event.round}/${started?.rounds ?? '?'} ${event.modality}: ${event.sites.length} sites, ${event.seconds.toFixed(2)} s, ${spentText(spent, started)}`);
         redraw();
         return;
       case 'evaluated':
@@ -100,8 +102,9 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         live?.clear();
         if (test !== undefined && started !== undefined) print(resultTable(test, started.pool, color));
         if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
+        if (test !== undefined) print(paint.dim(legendLine(['ece', 'nll'])));
         print(`${event.reason}: ${event.detail}`);
-        print(`epsilon spent ${paint.bold(epsilonText(event.epsilonSpent))} of ${epsilonText(started?.budget)} (delta ${event.epsilonSpent.delta}${started?.protection === 'none' ? '' : `; PLD ${figure(event.epsilonSpent.pld)}, RDP ${figure(event.epsilonSpent.rdp)}`}) · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
+        print(`${endText(event.epsilonSpent, started, paint.bold)} · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
         if (started !== undefined) {
           print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);
@@ -126,12 +129,21 @@ export function epsilonText(value: EpsilonOfDelta | undefined): string {
   return value === undefined ? '0' : figure(value.epsilon);
 }
 
+function spentText(spent: EpsilonOfDelta | undefined, started: Started | undefined): string {
+  return started?.protection === 'none' ? NO_EPSILON : `epsilon ${epsilonText(spent)} of ${epsilonText(started?.budget)}`;
+}
+
+function endText(spent: EpsilonPairOfDelta, started: Started | undefined, bold: (text: string) => string): string {
+  if (started?.protection === 'none') return NO_EPSILON;
+  return `epsilon spent ${bold(epsilonText(spent))} of ${epsilonText(started?.budget)} (delta ${spent.delta}; PLD ${figure(spent.pld)}, RDP ${figure(spent.rdp)})`;
+}
+
 function figure(epsilon: number | null): string {
   return epsilon === null ? 'infinity' : String(Number(epsilon.toFixed(3)));
 }
 
 function privacyText({ protection, budget }: Started): string {
-  return protection === 'none' ? 'no privacy' : `epsilon at most ${epsilonText(budget)}, delta ${budget.delta}`;
+  return protection === 'none' ? NO_EPSILON : `epsilon at most ${epsilonText(budget)}, delta ${budget.delta}`;
 }
 
 function accuracies(evaluation: Evaluation): string {

@@ -14,7 +14,7 @@ import { scheduleOrder } from '../shared/study/schedule.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { numberOption, positiveOption } from '../shared/options.ts';
 import { overrideStudy } from './overrides.ts';
-import { answerPlan, planJson, type PlanQuestion } from './plan-answer.ts';
+import { answerPlan, planJson, type PlanAnswer, type PlanQuestion } from './plan-answer.ts';
 import { MOST_ROUNDS, type Plan } from './plan-model.ts';
 import { planPage, planSvg } from './plan-plot.ts';
 import { formatEvents, formatPlan } from './plan-text.ts';
@@ -77,9 +77,18 @@ async function runPlan(options: PlanOptions, { readStudy, write, color }: PlanCl
     write(await eventsText(options, { events: options.events, color }));
     return;
   }
-  const answer = answerPlan(options.study === undefined ? plainQuestion(options) : await studyQuestion(options, { given: options.study, readStudy }));
+  const answer = options.study === undefined ? plainAnswer(plainQuestion(options)) : answerPlan(await studyQuestion(options, { given: options.study, readStudy }));
   if (out !== undefined) await writeFileAtomic(out, kind === '.svg' ? planSvg(answer) : planPage(answer, await loadPlotLibrary()));
   write(json === true ? `${JSON.stringify(planJson(answer))}\n` : formatPlan(answer, { color, out }));
+}
+
+/** Without a study file whatever cannot be planned is a fault of the command line. */
+function plainAnswer(question: PlanQuestion): PlanAnswer {
+  try {
+    return answerPlan(question);
+  } catch (error) {
+    throw error instanceof AntiphonError && error.code === 'study-invalid' ? new AntiphonError('usage', error.message, { cause: error }) : error;
+  }
 }
 
 /** Refuses options that have no meaning beside another, so that none is ignored in silence. */

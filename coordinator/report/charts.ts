@@ -65,6 +65,5 @@ const percent = { range: [0, 1], format: share, value };
 draw('accuracy', charts.accuracy.rounds, charts.accuracy.series, { x: 'round', y: 'accuracy', whole: true, ...percent });
 const epsilon = charts.epsilon, finite = epsilon.pld.every((e) => e !== null);
 if (finite) draw('epsilon', epsilon.rounds, [{ name: 'spent (PLD)', values: epsilon.pld }, { name: 'spent (RDP)', values: epsilon.rdp }, { name: 'budget', values: epsilon.rounds.map(() => epsilon.budget), dash: [6, 4] }], { x: 'round', y: 'epsilon (no unit)', whole: true, range: (u, low, high) => [0, 1.08 * Math.max(high, epsilon.budget ?? 0)] });
-else document.getElementById('epsilon').textContent = 'Infinite: no privacy.';
 if (charts.reliability) draw('reliability', charts.reliability.confidence, [{ name: 'accuracy', values: charts.reliability.accuracy }, { name: 'perfectly calibrated', values: charts.reliability.confidence, dash: [6, 4] }], { x: 'confidence (middle of its bin)', y: 'accuracy', xRange: [0, 1], ...percent });
 `;

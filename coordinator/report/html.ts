@@ -9,7 +9,12 @@ export function percent(share: number, digits = 1): string {
 
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = (tag: string, row: readonly string[]): string => row.map((cell) => `<${tag}>${cell}</${tag}>`).join('');
-  return `<div class="scroll"><table><thead><tr>${cells('th', head)}</tr></thead><tbody>${rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('')}</tbody></table></div>`;
+  return scrolling(`<table><thead><tr>${cells('th', head)}</tr></thead><tbody>${rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('')}</tbody></table>`);
+}
+
+/** Scrolls where it is wider than the page, by keys too; a shadow at the edge (style.ts) says that there is more. */
+export function scrolling(content: string): string {
+  return `<div class="scroll" tabindex="0">${content}</div>`;
 }
 
 /** JSON inside a script element: no "</script>" and no comment can come out of it. */

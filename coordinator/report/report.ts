@@ -2,7 +2,9 @@ import type { Evaluation, Metrics } from '../../shared/fusion/evaluation.ts';
 import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
 import { fusionRows } from './fusion-rows.ts';
-import { escapeHtml, percent, table } from './html.ts';
+import { glossarySection } from './glossary.ts';
+import { escapeHtml, percent, scrolling, table } from './html.ts';
+import { NO_PRIVACY } from './no-privacy.ts';
 import { renderPage, type PlotLibrary } from './page.ts';
 
 type Of<T extends StudyEvent['type']> = Extract<StudyEvent, { type: T }>;
@@ -26,13 +28,14 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     banner(started),
     `<header><p class="eyebrow">Antiphon study report</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(statusOf(ended))}</p></header>`,
     figures({ started, ended, test, rounds }),
-    `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure><figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure></div>${accountantNote(started)}</section>`,
+    `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure>${started?.protection === 'none' ? '' : '<figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure>'}</div>${accountantNote(started)}</section>`,
     test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test, started),
     tested === undefined ? '' : robustnessSection(tested, started),
     privacySection(started, ended),
     sitesSection(started, of('site')),
     problemsSection(rounds, of('failure')),
     `<section><h2>Settings</h2>${modalityTable(started)}<details><summary>study.yaml, as it was run</summary><pre>${escapeHtml(studyYaml)}</pre></details></section>`,
+    glossarySection([...(started?.protection === 'none' ? [] : (['epsilon', 'pld', 'rdp'] as const)), ...(test === undefined ? [] : (['robust', 'pools', 'product', 'mla', 'temperature', 'discount'] as const))]),
     `<footer>${escapeHtml(started?.software ?? 'antiphon')} · study ${escapeHtml(started?.studyHash.slice(0, 16) ?? '')} · backend ${escapeHtml(started?.backendSummary ?? started?.backend ?? '')}</footer>`,
   ].join('\n');
   return renderPage({ title, body, charts: chartsOf(events), script: chartScript, plotLibrary });
@@ -40,7 +43,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
 
 function banner(started: Of<'started'> | undefined): string {
   return started?.protection === 'none'
-    ? '<div class="alarm" role="alert"><strong>NO PRIVACY.</strong> This study ran without clipping and without noise: its updates and its model can reveal patients. For comparison only.</div>'
+    ? `<div class="alarm" role="alert"><strong>${NO_PRIVACY}</strong></div>`
     : '';
 }
 
@@ -92,7 +95,7 @@ function weightsTitle(pool: Of<'started'>['pool']): string {
 function robustnessSection({ evaluation, robustness = [], calibrations, temperatures }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
   const rows = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => [escapeHtml(name), ...[evaluation.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
-  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
+  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE, 0)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
   const modalities = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
   const fitted = [...modalities, ...(temperatures.hybrid === undefined ? [] : [['all fused', temperatures.hybrid.toFixed(2), '']])];
   const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['', 'temperature', 'discount'], fitted)}`;
@@ -118,17 +121,17 @@ function confusionTable(confusion: readonly (readonly number[])[], classes: read
     const total = Math.max(1, row.reduce((a, b) => a + b, 0));
     return `<tr><th scope="row">${nameOf(truth)}</th>${row.map((count) => `<td style="--share:${(count / total).toFixed(3)}">${count}</td>`).join('')}</tr>`;
   });
-  return `<div class="scroll"><table class="confusion"><thead><tr><th rowspan="2">true class ↓</th><th colspan="${confusion.length}">predicted class →</th></tr>
-<tr>${confusion.map((_, c) => `<th scope="col">${nameOf(c)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div>
+  return `${scrolling(`<table class="confusion"><thead><tr><th rowspan="2">true class ↓</th><th colspan="${confusion.length}">predicted class →</th></tr>
+<tr>${confusion.map((_, c) => `<th scope="col">${nameOf(c)}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table>`)}
 <p class="note">Every row is one true class; the stronger its colour, the larger the share of the row.</p>`;
 }
 
 function privacySection(started: Of<'started'> | undefined, ended: Of<'ended'> | undefined): string {
   if (started === undefined) return '';
-  const spent = ended === undefined ? '' : `<p>Spent: <strong>${escapeHtml(epsilonText(ended.epsilonSpent))}</strong>; budget ${escapeHtml(epsilonText(started.budget))}.</p>`;
+  const spent = ended === undefined || started.protection === 'none' ? '' : `<p>Spent: <strong>${escapeHtml(epsilonText(ended.epsilonSpent))}</strong>; budget ${escapeHtml(epsilonText(started.budget))}.</p>`;
   const words =
     started.protection === 'none'
-      ? '<p>Nobody was protected in this run.</p>'
+      ? `<p>${NO_PRIVACY}</p>`
       : `<p>Each patient is protected against the coordinator, the other sites and every reader of the models: whatever one of them sees, it would have been almost as likely without that
 patient's records. <em>Epsilon</em> bounds how much more likely (a factor of at most e<sup>ε</sup>, but for a probability δ); it holds for the whole study together, every round and every modality.
 Each site noised its updates itself, before they left it.</p>
@@ -138,9 +141,14 @@ the evaluation records, which the study declares public; poisoned updates; timin
 }
 
 function sitesSection(started: Of<'started'> | undefined, sites: readonly Of<'site'>[]): string {
-  const last = new Map(sites.map((event) => [event.site, event.state]));
-  const rows = (started?.sites ?? []).map(({ site, modality, patients }) => [escapeHtml(site), escapeHtml(modality), `at most ${patients}`, escapeHtml(last.get(site) ?? 'never seen')]);
+  const last = new Map(sites.map((event) => [event.site, lastSeen(event)]));
+  const rows = (started?.sites ?? []).map(({ site, modality, patients }) => [escapeHtml(site), escapeHtml(modality), `at most ${patients}`, `<span class="whole">${escapeHtml(last.get(site) ?? 'never seen')}</span>`]);
   return `<section><h2>Sites</h2>${table(['site', 'modality', 'patients', 'last seen'], rows)}</section>`;
+}
+
+function lastSeen({ time, state }: Of<'site'>): string {
+  const when = `${time.slice(0, 19).replace('T', ' ')} UTC`;
+  return state === 'disconnected' ? when : `${when} (${state})`;
 }
 
 function modalityTable(started: Of<'started'> | undefined): string {

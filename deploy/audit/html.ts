@@ -1,4 +1,6 @@
+import { glossarySection } from '../../coordinator/report/glossary.ts';
 import { escapeHtml, table } from '../../coordinator/report/html.ts';
+import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { loadPlotLibrary, renderPage } from '../../coordinator/report/page.ts';
 import { fromDecimal } from '../../shared/ledger/decimal.ts';
 import { overlapCliques, siteHistories } from '../../shared/ledger/spending.ts';
@@ -6,7 +8,7 @@ import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import { worstPld } from '../../shared/privacy/accountant.ts';
 import { everyClique } from '../../shared/privacy/composition.ts';
 import type { AuditReport, CurvePoint } from './run.ts';
-import { believedText, figure, HEADLINES, statements } from './text.ts';
+import { believedText, figure, hasPrivacy, HEADLINES, statements } from './text.ts';
 
 const CURVES = 6;
 
@@ -19,10 +21,12 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
   const section = (heading: string, content: string): string => `<section><h2>${heading}</h2>${content}</section>`;
   const list = (items: readonly string[]): string => `<ul>${items.map((item) => `<li>${escapeHtml(item)}</li>`).join('')}</ul>`;
   const body = [
+    hasPrivacy(audit) ? '' : `<div class="alarm" role="alert"><strong>${NO_PRIVACY}</strong></div>`,
     `<header><p class="eyebrow">Antiphon ledger audit</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(source)}</p></header>`,
-    `<div class="verdict ${verdict === 'verified' ? 'good' : 'bad'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
+    `<div class="verdict ${verdict !== 'verified' ? 'bad' : hasPrivacy(audit) ? 'good' : 'bare'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
     problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`)) + (believed === undefined ? '' : `<p>${escapeHtml(believed)}</p>`)),
     audit.state.plan === undefined ? '' : believedSections(),
+    audit.state.plan === undefined ? '' : glossarySection(hasPrivacy(audit) ? ['epsilon', 'pld', 'rdp', 'clique', 'noise'] : ['clique']),
   ].join('\n');
   return renderPage({ title: `${title}: audit`, body, charts, script: SCRIPT, plotLibrary: await loadPlotLibrary() });
 

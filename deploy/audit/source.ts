@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
 import { parseJson } from '../../shared/json.ts';
@@ -33,6 +33,7 @@ export async function findSources(target: string, siteLogs: readonly string[]): 
     throw new AntiphonError('audit-unreadable', `cannot read ${target}: ${messageOf(error)}; give a ledger.jsonl, the folder of a run, or the address of a coordinator`, { cause: error });
   });
   if (!kind.isDirectory()) return withKept(fileLines(target), [], kept);
+  if (!(await exists(join(target, 'ledger.jsonl')))) throw new AntiphonError('audit-unreadable', `the folder ${target} holds no ledger.jsonl: expected a run's folder; give that one, a ledger file, or the address of a coordinator`);
   const witnesses = await exists(join(target, 'witnesses.jsonl'));
   // A simulation keeps its sites inside the run's folder.
   const simulated = await Promise.all((await readdir(join(target, 'sites')).catch(() => [])).map((site) => findKept(join(target, 'sites', site))));
@@ -50,7 +51,9 @@ async function findKept(path: string): Promise<readonly string[]> {
 
 /** What a kept file is: a site's copy of the ledger, heads of a witness, or a spend log. */
 async function withKept(ledger: LineSource, witnesses: readonly LineSource[], paths: readonly string[]): Promise<AuditSources> {
-  const kept = await Promise.all(paths.map(async (path) => ({ kind: await kindOf(path), source: fileLines(path) })));
+  // A run's own sites may be named by --site-logs, too: a file counts once.
+  const unique = [...new Map(await Promise.all(paths.map(async (path) => [await realpath(path), path] as const))).values()];
+  const kept = await Promise.all(unique.map(async (path) => ({ kind: await kindOf(path), source: fileLines(path) })));
   const of = (wanted: KeptKind): readonly LineSource[] => kept.flatMap(({ kind, source }) => (kind === wanted ? [source] : []));
   return { ledger, witnesses: [...witnesses, ...of('heads')], copies: of('copy'), spendLogs: of('spend-log') };
 }

@@ -1,11 +1,18 @@
 import Table from 'cli-table3';
 import { tableStyle } from '../display.ts';
 import { createColors } from 'picocolors';
+import { legendLine } from '../../coordinator/report/glossary.ts';
+import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import type { AuditReport, AuditVerdict } from './run.ts';
 
 export const HEADLINES: Record<AuditVerdict, string> = { verified: 'VERIFIED', 'budget-exceeded': 'BUDGET EXCEEDED', tampered: 'TAMPERED', forked: 'FORKED', unreadable: 'UNREADABLE' };
+
+/** Does the plan clip and noise in every modality? */
+export function hasPrivacy({ state: { plan } }: AuditReport['audit']): boolean {
+  return Object.values(plan?.modalities ?? {}).every(({ mechanism }) => mechanism.protection !== 'none');
+}
 
 /** What is protected, against whom, under which assumptions: the sentences of the terminal and of the page. */
 export function statements({ audit, sites }: AuditReport): readonly { readonly name: string; readonly text: string }[] {
@@ -13,13 +20,13 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
   if (plan === undefined) return [];
   const closed = audit.problem === undefined ? 'no: the study goes on, or lines at the end were removed, which only a witness or a copy can show' : 'not in the lines that are believed';
   const { pld, rdp, delta } = audit.spent;
-  const spent = pld === 'Infinity' ? 'epsilon infinity: NO PRIVACY' : `epsilon ${short(pld)} (PLD), ${short(rdp)} (RDP, order ${plan.accountant.rdpOrder}) at delta ${delta}`;
+  const spent = `epsilon ${short(pld)} (PLD), ${short(rdp)} (RDP, order ${plan.accountant.rdpOrder}) at delta ${delta}`;
   const disjoint = sites.filter(({ disjointFrom }) => disjointFrom.length > 0);
   const statement = ({ site, disjointFrom }: (typeof disjoint)[number]): string => (disjointFrom.includes(EVERY_OTHER_SITE) ? site : `${site} (from ${disjointFrom.join(', ')})`);
   return [
     { name: 'study', text: `${plan.studyName} (${plan.study.slice(0, 16)}...), coordinator key ${plan.coordinatorKey.slice(0, 16)}...` },
-    { name: 'spent', text: `${spent}, of a budget of ${plan.budget.epsilon} held against ${plan.accountant.binding.toUpperCase()}; recomputed here from the entries` },
-    { name: 'protects', text: pld === 'Infinity' ? 'nobody: this study ran without clipping and without noise' : `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
+    { name: 'spent', text: !hasPrivacy(audit) ? NO_PRIVACY : `${spent}, of a budget of ${plan.budget.epsilon} held against ${plan.accountant.binding.toUpperCase()}; recomputed here from the entries` },
+    { name: 'protects', text: !hasPrivacy(audit) ? 'nobody' : `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
     {
       name: 'assumes',
       text: `sites sample and noise as their signed receipts say, and keep both secret; PLD: the schedule of the PLAN was fixed before any data were touched${
@@ -43,13 +50,14 @@ export function believedText({ audit }: AuditReport): string | undefined {
 export function formatAudit(report: AuditReport, { color }: { readonly color: boolean }): string {
   const paint = createColors(color);
   const { audit, verdict, problems, cliques, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
-  const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
+  const headline = verdict !== 'verified' ? paint.red(HEADLINES[verdict]) : hasPrivacy(audit) ? paint.green(HEADLINES[verdict]) : paint.yellow(HEADLINES[verdict]);
   const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
+  if (!hasPrivacy(audit)) lines.push(paint.yellow(NO_PRIVACY));
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
   const believed = believedText(report);
   if (believed !== undefined) lines.push(paint.red(believed));
   if (audit.state.plan === undefined) return lines.join('\n');
-  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : roundsTable(report, color), '');
+  lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : `${roundsTable(report, color)}\n${legendLine(['q', 'noise', 'pld'])}`, '');
   if (cliques.length > 0) lines.push('Worst-off patients (one site per modality that they may be at):');
   for (const clique of cliques.slice(0, 5)) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
   if (sites.length > 0) lines.push('', sitesTable(sites, color));

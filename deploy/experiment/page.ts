@@ -1,3 +1,4 @@
+import { glossarySection } from '../../coordinator/report/glossary.ts';
 import { escapeHtml, table } from '../../coordinator/report/html.ts';
 import { renderPage, type PlotLibrary } from '../../coordinator/report/page.ts';
 import type { Metrics } from '../../shared/fusion/evaluation.ts';
@@ -72,6 +73,7 @@ export function experimentPage(input: { readonly name: string; readonly descript
 <dt>Prec, F1, Recall</dt><dd>Averaged by support, so Recall equals Acc; macro averages are in results.csv.</dd>
 <dt>ConfAcc_Low (n)</dt><dd>Accuracy where the highest probability is at most one half, and how many samples that are on average.</dd>
 <dt>AUC, TPR</dt><dd>Membership attacks on the study's own fused answer, the strongest of them at each figure; a report, not a proof.</dd></dl></section>`,
+    glossarySection(['epsilon', 'ece', 'robust', 'pools', 'product', 'mla']),
     `<footer>${SOFTWARE}</footer>`,
   ].join('\n');
   return renderPage({ title: `${name}: experiment`, body, charts: plots.flat(), script: PLOT_SCRIPT, plotLibrary });

@@ -37,7 +37,9 @@ describeInBrowser('the report in a real browser', () => {
             // Ink in the first column of pixels would be a label that does not fit.
             const cut = Array.from(document.querySelectorAll('canvas'), (canvas) => canvas.getContext('2d')!.getImageData(0, 0, 1, canvas.height).data.some((value, i) => i % 4 === 3 && value > 0));
             const legends = Array.from(document.querySelectorAll('.u-legend .u-value'), ({ textContent }) => textContent);
-            return { inked, cut, legends, overflow: document.documentElement.scrollWidth - window.innerWidth, text: document.body.innerText };
+            const words = Array.from(document.querySelectorAll('.words dt'), ({ textContent }) => textContent);
+            const cutTables = Array.from(document.querySelectorAll<HTMLElement>('.scroll')).filter((one) => one.scrollWidth > one.clientWidth).map((one) => ({ focusable: one.tabIndex === 0, shadow: getComputedStyle(one).backgroundAttachment.includes('local') }));
+            return { inked, cut, legends, words, cutTables, overflow: document.documentElement.scrollWidth - window.innerWidth, text: document.body.innerText };
           });
           expect(facts.inked).toEqual([true, true, true]);
           expect(facts.cut).toEqual([false, false, false]);
@@ -52,6 +54,14 @@ describeInBrowser('the report in a real browser', () => {
           // One row for each pool, the study's own first, intact and where a modality fails.
           for (const row of [/the study's rule \(robust product\)/g, /log pool, uncertainty weights/g, /linear pool, uncertainty weights/g]) expect(facts.text.match(row)).toHaveLength(2);
           expect(facts.text).not.toMatch(/hybrid/i);
+          // When each site was last seen, not merely that a finished study has none connected.
+          expect(facts.text.match(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/g)).toHaveLength(3);
+          expect(facts.text).not.toContain('disconnected');
+          expect(facts.text).toContain('fails 30 % of the samples');
+          for (const word of ['PLD', 'RDP', 'robust product', 'log pool, linear pool', 'entropy only (MLA)', 'discount']) expect(facts.words).toContain(word);
+          // What is cut at the edge can be reached by keys, and a shadow tells of it.
+          expect(facts.cutTables.every(({ focusable, shadow }) => focusable && shadow)).toBe(true);
+          if (width === 420) expect(facts.cutTables.length).toBeGreaterThan(0);
           expect(complaints).toEqual([]);
           if (process.env['ANTIPHON_SCREENSHOTS'] !== undefined) await page.screenshot({ path: join(process.env['ANTIPHON_SCREENSHOTS'], `report-${colorScheme}-${width}.png`), fullPage: true });
           await page.close();

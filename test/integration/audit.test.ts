@@ -167,6 +167,20 @@ describe('what is found', () => {
     expect((await run('audit', path, '--json')).code).toBe(0);
   });
 
+  it('a run’s own sites that are named once more are read once', async () => {
+    const { code, report } = await audit(original, '--site-logs', join(original, 'sites', 'left-1'), join(original, 'sites', '..', 'sites', 'right-1'));
+    expect(code).toBe(0);
+    expect(report.copies).toHaveLength(3);
+    expect(report.spendLogs).toHaveLength(3);
+  });
+
+  it('a folder without a ledger is told as such', async () => {
+    const { code, stderr } = await run('audit', join(original, 'checkpoints'));
+    expect(code).toBe(23);
+    expect(stderr).toContain('holds no ledger.jsonl: expected a run\'s folder');
+    expect(stderr).not.toContain('ENOENT');
+  });
+
   it('what cannot be read ends with 23: nothing, a folder without a ledger, an empty file', async () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'empty.jsonl'), '');

@@ -210,3 +210,13 @@ it('a site keeps where its data have moved to once it has opened them there; sto
   lead.child.kill('SIGTERM');
   expect((await lead.finished).code).toBe(130);
 });
+
+it('init overwrites no file, and says so without a library\'s words', async () => {
+  const file = join(temporaryFolder(), 'kept.yaml');
+  writeFileSync(file, 'mine');
+  const { code, stderr } = await run('init', file);
+  expect(code).toBe(13);
+  expect(stderr).toContain('is there already and is not overwritten');
+  expect(stderr).not.toMatch(/copyfile|EEXIST/);
+  expect(readFileSync(file, 'utf8')).toBe('mine');
+});

@@ -1,10 +1,14 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { StudyEvent } from '../../coordinator/events.ts';
+import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
+import { renderReport } from '../../coordinator/report/report.ts';
 import { renderAuditPage } from '../../deploy/audit/html.ts';
 import { auditLedger, type AuditReport } from '../../deploy/audit/run.ts';
 import { findSources } from '../../deploy/audit/source.ts';
 import { auditJson, formatAudit } from '../../deploy/audit/text.ts';
+import type { LedgerMechanism } from '../../shared/ledger/entry.ts';
 import { LedgerBuilder } from '../support/ledger-builder.ts';
 import { temporaryFolder } from '../support/processes.ts';
 
@@ -65,4 +69,41 @@ describe('of a ledger that does not hold', () => {
     expect(page).not.toContain('<h2>Cliques</h2>');
     expect(page).not.toContain('id="epsilon"');
   });
+});
+
+it('a study without privacy is said to have none in the same words in text, --json and page, and no chart of epsilon is drawn', async () => {
+  const none: LedgerMechanism = { protection: 'none', samplingRate: '0.2', steps: 3 };
+  const ledger = new LedgerBuilder();
+  const modalities = { image: { mechanism: none, rounds: 5, sitesDisjoint: true }, table: { mechanism: none, rounds: 5, sitesDisjoint: true } };
+  ledger.add(ledger.plan('Infinity', { modalities, budget: { epsilon: 'Infinity', delta: '0' } }));
+  ledger.add(ledger.enrolment('a', 'image'), ledger.enrolment('c', 'table'));
+  ledger.add({ ...ledger.reserve('image', ['a']), mechanism: none, epsilonAfter: { pld: 'Infinity', rdp: 'Infinity', delta: '0' } });
+  const report = await audited(ledger.lines);
+  expect(report.problems).toEqual([]);
+  for (const text of await said(report)) {
+    expect(text).toContain(NO_PRIVACY);
+    expect(text).not.toMatch(/of a budget of|epsilon infinity of/);
+    expect(text).not.toContain('id="epsilon"');
+  }
+});
+
+it('what a table calls by a letter or an abbreviation is explained below it', async () => {
+  const [text = '', , page = ''] = await said(await audited(lines));
+  expect(text).toContain('q: sampling rate · noise: noise multiplier · PLD, RDP: epsilon by either accountant');
+  for (const word of ['PLD', 'RDP', 'clique', 'noise']) expect(page).toContain(`<dt>${word}</dt>`);
+});
+
+it('the report of a study without privacy has no card for an epsilon that is not there', () => {
+  const [spent, time] = [{ epsilon: null, pld: null, rdp: null, delta: 0 }, '2026-03-04T05:06:07.000Z'];
+  const events: readonly StudyEvent[] = [
+    { type: 'started', time, study: 's', studyHash: 'ab', folder: '/f', software: 'x', backend: 'cpu', rounds: 4, resumedAfterRound: 0, protection: 'none', accountant: 'pld', budget: { epsilon: null, delta: 0 }, classes: ['a', 'b'], pool: 'log', modalities: [], sites: [{ site: 'north', modality: 'm', patients: 9 }] },
+    { type: 'site', time, site: 'north', modality: 'm', state: 'disconnected' },
+    { type: 'round-ended', time, round: 2, modality: 'm', outcome: 'committed', sites: ['north'], seconds: 1, epsilonSpent: spent },
+    { type: 'ended', time, reason: 'completed', detail: 'all', roundsCommitted: 2, epsilonSpent: spent, seconds: 3, peakMemoryMiB: 9 },
+  ];
+  const page = renderReport({ events, studyYaml: '', plotLibrary: { script: '', style: '' } });
+  expect(page).toContain(NO_PRIVACY);
+  expect(page).toContain('2026-03-04 05:06:07 UTC');
+  expect(page).not.toMatch(/id="epsilon"|disconnected/);
+  expect(renderReport({ events: events.map((event) => (event.type === 'started' ? { ...event, protection: 'local-noise' } : event)), studyYaml: '', plotLibrary: { script: '', style: '' } })).toContain('id="epsilon"');
 });

@@ -41,3 +41,9 @@ it('where no escape code is wanted the display writes none, and else it does', (
   expect(plain).not.toMatch(codes);
   expect(written({ live: true, color: true })).toMatch(codes);
 });
+
+it('a study without privacy has no epsilon of a budget, and says so', () => {
+  const plain = written(terminalOf({ isTTY: false }, {}));
+  expect(plain).toContain('no privacy, so no epsilon · 2 rounds');
+  expect(plain).not.toMatch(/epsilon spent|infinity/);
+});
