@@ -7,6 +7,7 @@ import { worstPld } from '../../shared/privacy/accountant.ts';
 import { everyClique } from '../../shared/privacy/composition.ts';
 import type { AuditReport, CurvePoint } from './run.ts';
 import { figure, HEADLINES, statements } from './text.ts';
+import { counted } from '../../shared/plural.ts';
 
 const CURVES = 6;
 
@@ -18,7 +19,7 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
   const list = (items: readonly string[]): string => `<ul>${items.map((item) => `<li>${escapeHtml(item)}</li>`).join('')}</ul>`;
   const body = [
     `<header><p class="eyebrow">Antiphon ledger audit</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(source)}</p></header>`,
-    `<div class="verdict ${verdict === 'verified' ? 'good' : 'bad'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
+    `<div class="verdict ${verdict === 'verified' ? 'good' : 'bad'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${counted(audit.lines, 'line')}, ${counted(signatures, 'signature')}, ${seconds.toFixed(1)} s</div>`,
     problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`))),
     section('What is stated', `<dl>${statements(report).map(({ name, text }) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`),
     section('Epsilon over the rounds', '<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)</figcaption><div id="cliques"></div></figure></div>'),
@@ -30,9 +31,9 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
       witnesses.length + copies.length + spendLogs.length === 0
         ? '<p>No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.</p>'
         : list([
-            ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
-            ...copies.map(({ name, lines }) => `${name}: a copy of the first ${lines} lines`),
-            ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${releases} releases of ${of.join(', ')}`),
+            ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${counted(size, 'line')}${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
+            ...copies.map(({ name, lines }) => `${name}: a copy of the first ${counted(lines, 'line')}`),
+            ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${counted(releases, 'release')} of ${of.join(', ')}`),
           ]),
     ),
     section('Released without noise', list(disclosures.map(({ what, why }) => `${what}; ${why}`))),

@@ -4,6 +4,7 @@ import { createColors } from 'picocolors';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import type { AuditReport, AuditVerdict } from './run.ts';
+import { counted } from '../../shared/plural.ts';
 
 export const HEADLINES: Record<AuditVerdict, string> = { verified: 'VERIFIED', 'budget-exceeded': 'BUDGET EXCEEDED', tampered: 'TAMPERED', forked: 'FORKED', unreadable: 'UNREADABLE' };
 
@@ -34,9 +35,9 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   const paint = createColors(color);
   const { audit, verdict, problems, cliques, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
   const headline = verdict === 'verified' ? paint.green(HEADLINES[verdict]) : paint.red(HEADLINES[verdict]);
-  const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
+  const lines = [`${paint.bold(headline)}  ${report.source}: ${counted(audit.lines, 'line')}, ${counted(signatures, 'signature')}, ${seconds.toFixed(1)} s`];
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
-  if (audit.problem !== undefined) lines.push(paint.red(`Nothing from that line on is believed; what follows is of the ${audit.problem.line} lines before it.`));
+  if (audit.problem !== undefined) lines.push(paint.red(`Nothing from that line on is believed; what follows is of the ${counted(audit.problem.line, 'line')} before it.`));
   if (audit.state.plan === undefined) return lines.join('\n');
   lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', roundsTable(report, color), '');
   lines.push('Worst-off patients (one site per modality that they may be at):');
@@ -44,9 +45,9 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   lines.push('', sitesTable(sites, color));
   if (witnesses.length + copies.length + spendLogs.length > 0) {
     lines.push('', 'Checked beside the ledger:');
-    for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
-    for (const { name, lines: count } of copies) lines.push(`  - ${name}: a copy of the first ${count} lines`);
-    for (const { name, sites: of, releases } of spendLogs) lines.push(`  - ${name}: ${releases} releases of ${of.join(', ')}`);
+    for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${counted(size, 'line')}${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
+    for (const { name, lines: count } of copies) lines.push(`  - ${name}: a copy of the first ${counted(count, 'line')}`);
+    for (const { name, sites: of, releases } of spendLogs) lines.push(`  - ${name}: ${counted(releases, 'release')} of ${of.join(', ')}`);
   } else lines.push('', 'No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.');
   lines.push('', 'Released without noise:', ...disclosures.map(({ what, why }) => `  - ${what}; ${why}`));
   return lines.join('\n');

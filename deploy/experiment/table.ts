@@ -3,11 +3,12 @@ import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
 import { spreadOf, type Line, type ReadResult, type StudyLines } from './results.ts';
 import { settingsText } from './settings.ts';
+import { counted } from '../../shared/plural.ts';
 
 /** What a line is of, without its study and epsilon. */
 export function methodOf({ first: { reading } }: Line): string {
   const { preset, sites, settings, rule, fusionSettings } = reading;
-  return [preset, ...(sites === undefined ? [] : [`${sites} site${sites === 1 ? '' : 's'}`]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
+  return [preset, ...(sites === undefined ? [] : [counted(sites, 'site')]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
 }
 
 /** Per cent, mean and sample standard deviation; "–" where there is no number. */

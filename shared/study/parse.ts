@@ -7,6 +7,7 @@ import { isWithin, MAX_STUDY_BYTES } from '../lengths.ts';
 import { frontEndShape, recordFilesFault, textFault } from './encoder-input.ts';
 import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
+import { counted } from '../plural.ts';
 
 /**
  * A study from YAML text. `source` names the text in messages (a path). Throws AntiphonError('study-invalid') listing
@@ -31,7 +32,7 @@ export function parseStudy(text: string, source: string): Study {
   const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (faults.length > 0) {
     const list = faults.map(({ path, message }) => `  ${source}${lineOf(path)} ${formatPath(path)}: ${message}`).join('\n');
-    throw new AntiphonError('study-invalid', `the study file has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${list}`);
+    throw new AntiphonError('study-invalid', `the study file has ${counted(faults.length, 'fault')}:\n${list}`);
   }
   if (!result.success) throw new AntiphonError('study-invalid', `${source} does not describe a study`);
   return withOrder(result.data);
