@@ -79,7 +79,7 @@ function found(value: unknown): string {
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'keys with values';
-  return typeof value === 'string' ? `the text "${value.slice(0, 60)}"` : String(value as number | boolean);
+  return typeof value === 'string' ? `the text "${value.slice(0, 60)}"` : JSON.stringify(value);
 }
 
 /** An issue of `schema` as people read it. */
