@@ -58,7 +58,7 @@ export async function openLedgerCopy(path: string, primitives: Primitives): Prom
     lastLine: () => last,
     holdsReserve: (hash) => reserves.has(hash),
     extend: async (from, lines) => {
-      if (from > known.length) return ledgerProblem('wrong-index', `expected lines from ${known.length} on, found ${from}`);
+      if (from > known.length) return ledgerProblem('wrong-index', `expected lines from line ${known.length + 1} on, found them from line ${from + 1} on`);
       if (from + lines.length < known.length) {
         return ledgerProblem('rolled-back', `the coordinator's ledger ends after line ${from + lines.length}, this site has seen ${known.length}: lines were removed, or an older copy was put in place`);
       }

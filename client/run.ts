@@ -19,6 +19,7 @@ import { cosignLastHead, endOf, isBelievable, type LedgerCopy } from './ledger-c
 import { createRetryNotes } from './retry-notes.ts';
 import type { StagedUpdate } from './staging.ts';
 import type { Vault } from './vault.ts';
+import { counted } from '../shared/plural.ts';
 
 /** What a site tells the person who runs it. Nothing of its data. */
 export type SiteEvent =
@@ -268,7 +269,7 @@ export async function runSite(context: SiteContext, ports: SitePorts): Promise<v
   // 4. Train; then log the release, stage the sealed bytes, and only then send: asked again, the same bytes go out.
   const trainAndRelease = async (current: Work, weights: Float32Array): Promise<void> => {
     const { reserve, reserveHash, roundKeys, totalBytes } = current;
-    ports.emit({ type: 'training', round: reserve.round, detail: `${fromLedgerMechanism(reserve.mechanism).steps} steps` });
+    ports.emit({ type: 'training', round: reserve.round, detail: counted(fromLedgerMechanism(reserve.mechanism).steps, 'step') });
     const update = await ports.train({ weights, reserve });
     if (work !== current) return; // the round ended meanwhile: nothing is released
     const chunks = sealTransfer(sealOf(current, 'to-coordinator'), floatsToBytes(update));

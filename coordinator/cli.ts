@@ -5,7 +5,7 @@ import { AntiphonError } from '../shared/errors.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../shared/platform/backend-choice.ts';
 import { parseStudy } from '../shared/study/parse.ts';
 import type { EventSink } from './events.ts';
-import { issueInvite } from './invite.ts';
+import { checkInvitable, issueInvite } from './invite.ts';
 import { runFiles } from './store/run-folder.ts';
 
 export interface CoordinatorCliParts {
@@ -90,7 +90,9 @@ export function coordinatorCommand({ createDisplay, readStudy, signal, write }: 
       const text = await readFile(path, 'utf8').catch((error: unknown) => {
         throw new AntiphonError('enrolment-refused', `no study was started in ${folder}; run \`npx antiphon coordinator start\` first`, { cause: error });
       });
-      write(`${await issueInvite({ folder, study: parseStudy(text, path), site: options.site, hours, url: options.url })}\n`);
+      const study = parseStudy(text, path);
+      await checkInvitable(folder, options.site);
+      write(`${await issueInvite({ folder, study, site: options.site, hours, url: options.url })}\n`);
     });
   return command;
 }

@@ -37,6 +37,8 @@ export type StudyEvent =
       readonly time: string;
       readonly url: string;
       readonly coordinatorKey: string;
+      /** Sites of the study that have no key in its ledger. */
+      readonly notEnrolled?: readonly string[];
       /** Of a study that has ended before: the sites that have not said that they know it. */
       readonly unaware?: readonly string[];
     }

@@ -35,6 +35,7 @@ import { openCheckpoints } from './store/checkpoint.ts';
 import { openMetrics } from './store/metrics.ts';
 import { openWitnessFile } from './store/witness-file.ts';
 import { coordinatorIdentity, enterRunFolder, readInvites, roundKeyFile, runFiles, writeAddress } from './store/run-folder.ts';
+import type { LedgerState } from '../shared/ledger/fold.ts';
 
 export interface CoordinatorOptions {
   readonly study: Study;
@@ -169,7 +170,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         time: now(),
         url,
         coordinatorKey: Buffer.from(identity.publicKey).toString('hex'),
-        ...(over === undefined ? {} : { unaware }),
+        ...(over === undefined ? { notEnrolled: study.sites.map(({ name }) => name).filter((name) => !book.state().sites.has(name)) } : { unaware }),
       } as const;
       if (over !== undefined || parts === undefined) {
         options.show(listening);
@@ -177,7 +178,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         return { reason: over?.reason ?? 'completed', detail: over?.detail ?? '', roundsCommitted: book.state().committedRounds };
       }
       const { backend, evaluationSets } = parts;
-      emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, backendSummary: backend.summary, resumedAfterRound: book.state().lastRound }));
+      emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, backendSummary: backend.summary, resumedAfterRound: endedRounds(book.state()) }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
       begun = true;
       const running = runStudy(context, {
@@ -215,6 +216,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   } finally {
     await store.close();
   }
+}
+
+/** The round that a stop left open goes on. */
+function endedRounds({ lastRound, open }: LedgerState): number {
+  return open === undefined ? lastRound : lastRound - 1;
 }
 
 function now(): string {

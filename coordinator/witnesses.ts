@@ -61,7 +61,7 @@ export function restoreWitnesses(witnesses: Pick<Witnesses, 'receive'>, { path, 
   lines.forEach((text, i) => {
     const problem = receiveKept(witnesses, text);
     if (problem === undefined) return;
-    throw new AntiphonError('ledger-tampered', `${path}, line ${i + 1}: ${problem}; the ledger was rewritten or is an older copy, or the file is another run's: run "antiphon audit" on the folder, and put the newest intact copy of both back`);
+    throw new AntiphonError('ledger-tampered', `${path}, line ${i + 1}: ${problem}; the ledger was rewritten or is an older copy, or the file is another run's: run "npx antiphon audit" on the folder, and put the newest intact copy of both back`);
   });
 }
 

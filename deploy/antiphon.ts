@@ -23,6 +23,7 @@ import { readStudyFile, type StudyFile } from './study-file.ts';
 import { writeSyntheticData } from './synthetic.ts';
 import { terminalOf } from './terminal.ts';
 import { witnessCommand } from './witness/command.ts';
+import { counted } from '../shared/plural.ts';
 
 /** The package's folder, from deploy/ and from dist/deploy/ alike. */
 const packageRoot = [new URL('../', import.meta.url), new URL('../../', import.meta.url)].map((url) => fileURLToPath(url)).find((path) => existsSync(join(path, 'package.json'))) ?? '.';
@@ -89,7 +90,7 @@ async function runSimulation(options: SimulateOptions): Promise<void> {
       return simulate({ study, folder, data, backend: options.backend, signal: interruption.signal, show });
     });
     screen.close();
-    told.write(`${processes} processes, peak memory ${peakMemoryMiB} MiB in all\n`);
+    told.write(`${counted(processes, 'process', 'processes')}, peak memory ${peakMemoryMiB} MiB in all\n`);
     if (options.json === true) write(`${JSON.stringify({ ...summaryJson(events), peakMemoryMiB, processes })}\n`);
   } finally {
     screen.close();

@@ -6,6 +6,7 @@ import { fusionRows } from '../coordinator/report/fusion-rows.ts';
 import { legendLine } from '../coordinator/report/glossary.ts';
 import { NO_EPSILON, NO_PRIVACY } from '../coordinator/report/no-privacy.ts';
 import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
+import { counted } from '../shared/plural.ts';
 
 export interface Display {
   readonly show: (event: StudyEvent) => void;
@@ -49,7 +50,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
     live(
       [
         `${paint.bold(started.study)}  ${paint.cyan('█'.repeat(filled))}${paint.dim('░'.repeat(width - filled))}  round ${round.round}/${rounds}${eta}`,
-        `  ${round.modality}: ${round.cohort.length} site${round.cohort.length === 1 ? '' : 's'} training · ${spentText(spent, started)}`,
+        `  ${round.modality}: ${counted(round.cohort.length, 'site')} training · ${spentText(spent, started)}`,
         ...(last === undefined ? [] : [`  accuracy: ${accuracies(last)}`]),
       ].join('\n'),
     );
@@ -61,13 +62,15 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
       case 'started':
         started = event;
         if (event.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
-        print(`study ${paint.bold(event.study)} · ${event.sites.length} sites, ${event.modalities.length} modalities, ${event.rounds} rounds · ${privacyText(event)}`);
+        print(`study ${paint.bold(event.study)} · ${counted(event.sites.length, 'site')}, ${counted(event.modalities.length, 'modality', 'modalities')}, ${counted(event.rounds, 'round')} · ${privacyText(event)}`);
         print(paint.dim(`backend ${event.backendSummary ?? event.backend}`));
         if (event.resumedAfterRound > 0) print(`resumed after round ${event.resumedAfterRound}`);
         return;
       case 'listening':
         if (event.unaware !== undefined) print(`listening at ${event.url} for some seconds: ${event.unaware.join(', ')} may not know the end yet`);
-        else print(paint.dim(`listening at ${event.url}; waiting for ${started?.sites.length ?? 'its'} sites`));
+        else print(paint.dim(`listening at ${event.url}; waiting for ${started === undefined ? 'its sites' : counted(started.sites.length, 'site')}`));
+        // Of all that are missing one line each: the command that lets them in.
+        for (const site of event.notEnrolled ?? []) print(paint.dim(`not enrolled yet: ${site}; its invite: npx antiphon coordinator invite --out ${started?.folder ?? 'FOLDER'} --site ${site}`));
         return;
       case 'site':
         if (event.state === 'connected') connected.add(event.site);
@@ -83,7 +86,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         spent = event.epsilonSpent;
         seconds.push(event.seconds);
         if (event.outcome === 'aborted') print(paint.yellow(`round ${event.round} (${event.modality}) aborted: ${event.reason ?? ''}`));
-        else if (live === undefined) print(`round ${event.round}/${started?.rounds ?? '?'} ${event.modality}: ${event.sites.length} sites, ${event.seconds.toFixed(2)} s, ${spentText(spent, started)}`);
+        else if (live === undefined) print(`round ${event.round}/${started?.rounds ?? '?'} ${event.modality}: ${counted(event.sites.length, 'site')}, ${event.seconds.toFixed(2)} s, ${spentText(spent, started)}`);
         redraw();
         return;
       case 'evaluated':
@@ -104,7 +107,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
         if (test !== undefined) print(paint.dim(legendLine(['ece', 'nll'])));
         print(`${event.reason}: ${event.detail}`);
-        print(`${endText(event.epsilonSpent, started, paint.bold)} · ${event.roundsCommitted} rounds · ${event.seconds.toFixed(1)} s`);
+        print(`${endText(event.epsilonSpent, started, paint.bold)} · ${counted(event.roundsCommitted, 'round')} · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
         if (started !== undefined) {
           print(`files in ${paint.bold(started.folder)}: report.html, ledger.jsonl, metrics.jsonl, study.yaml, checkpoints/`);

@@ -62,7 +62,8 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
       coordinator.onLine((line) => {
         const event = JSON.parse(line) as StudyEvent;
         events.push(event);
-        if (!failed) input.show(event);
+        // It enrols them itself, in a moment.
+        if (!failed) input.show(event.type === 'listening' ? { ...event, notEnrolled: [] } : event);
         if (event.type === 'listening') settle();
       });
     });

@@ -9,6 +9,7 @@ import { worstPld } from '../../shared/privacy/accountant.ts';
 import { everyClique } from '../../shared/privacy/composition.ts';
 import type { AuditReport, CurvePoint } from './run.ts';
 import { believedText, figure, hasPrivacy, HEADLINES, statements } from './text.ts';
+import { counted } from '../../shared/plural.ts';
 
 const CURVES = 6;
 
@@ -23,7 +24,7 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
   const body = [
     hasPrivacy(audit) ? '' : `<div class="alarm" role="alert"><strong>${NO_PRIVACY}</strong></div>`,
     `<header><p class="eyebrow">Antiphon ledger audit</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(source)}</p></header>`,
-    `<div class="verdict ${verdict !== 'verified' ? 'bad' : hasPrivacy(audit) ? 'good' : 'bare'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s</div>`,
+    `<div class="verdict ${verdict !== 'verified' ? 'bad' : hasPrivacy(audit) ? 'good' : 'bare'}" role="status"><strong>${HEADLINES[verdict]}</strong> ${counted(audit.lines, 'line')}, ${counted(signatures, 'signature')}, ${seconds.toFixed(1)} s</div>`,
     problems.length === 0 ? '' : section('What failed', list(problems.map(({ verdict: kind, message }) => `${kind}: ${message}`)) + (believed === undefined ? '' : `<p>${escapeHtml(believed)}</p>`)),
     audit.state.plan === undefined ? '' : believedSections(),
     audit.state.plan === undefined ? '' : glossarySection(hasPrivacy(audit) ? ['epsilon', 'pld', 'rdp', 'clique', 'noise'] : ['clique']),
@@ -42,9 +43,9 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
         witnesses.length + copies.length + spendLogs.length === 0
           ? '<p>No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.</p>'
           : list([
-              ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
-              ...copies.map(({ name, lines }) => `${name}: a copy of the first ${lines} lines`),
-              ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${releases} releases of ${of.join(', ')}`),
+              ...witnesses.map(({ site, size, time }) => `"${site}" cosigned the head over ${counted(size, 'line')}${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`),
+              ...copies.map(({ name, lines }) => `${name}: a copy of the first ${counted(lines, 'line')}`),
+              ...spendLogs.map(({ name, sites: of, releases }) => `${name}: ${counted(releases, 'release')} of ${of.join(', ')}`),
             ]),
       ),
       disclosures.length === 0 ? '' : section('Released without noise', list(disclosures.map(({ what, why }) => `${what}; ${why}`))),

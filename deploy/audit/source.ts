@@ -1,4 +1,4 @@
-import { readdir, realpath, stat } from 'node:fs/promises';
+import { readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { AntiphonError } from '../../shared/errors.ts';
 import { parseJson } from '../../shared/json.ts';
@@ -24,7 +24,7 @@ export interface LineSource {
 
 /** A ledger file, a run's folder, or the address of a running coordinator; with the folders or files of sites. */
 export async function findSources(target: string, siteLogs: readonly string[]): Promise<AuditSources> {
-  const kept = (await Promise.all(siteLogs.map(findKept))).flat();
+  const kept = await withoutAbsent((await Promise.all(siteLogs.map(findKept))).flat());
   if (/^https?:\/\//.test(target)) {
     const at = (path: string): string => new URL(path, target.endsWith('/') ? target : `${target}/`).href;
     return withKept(urlLines(at('ledger.jsonl')), [urlLines(at('witnesses.jsonl'))], kept);
@@ -46,7 +46,29 @@ async function findKept(path: string): Promise<readonly string[]> {
     throw new AntiphonError('audit-unreadable', `cannot read ${path}: ${messageOf(error)}; give the folder of a site or a witness, a vault, or one of their .jsonl files with --site-logs`, { cause: error });
   });
   if (!kind.isDirectory()) return [path];
-  return (await readdir(path)).filter((name) => name.endsWith('.jsonl')).map((name) => join(path, name));
+  const kept = (await readdir(path)).filter((name) => name.endsWith('.jsonl')).map((name) => join(path, name));
+  const log = await spendLogOf(path);
+  return log === undefined || kept.includes(log) ? kept : [...kept, log];
+}
+
+/** A log that a site's folder names, and that is not at its place, may be given as a file of the same name. */
+async function withoutAbsent(paths: readonly string[]): Promise<readonly string[]> {
+  const isHere = await Promise.all(paths.map(exists));
+  const here = paths.filter((_, i) => isHere[i] === true);
+  const absent = paths.find((path, i) => isHere[i] !== true && !here.some((other) => basename(other) === basename(path)));
+  if (absent === undefined) return here;
+  throw new AntiphonError('audit-unreadable', `a site's folder names its spend log ${absent}, which is not here: add a copy of it, called ${basename(absent)}, with --site-logs`);
+}
+
+/** Of a site's folder: its log in the vault, as its settings say; undefined where there are none, or it has spent nothing. */
+async function spendLogOf(folder: string): Promise<string | undefined> {
+  const settings = parseJson(await readFile(join(folder, 'site.json'), 'utf8').catch(() => ''));
+  if (typeof settings !== 'object' || settings === null || !('vault' in settings) || !('dataset' in settings)) return undefined;
+  const { vault, dataset } = settings;
+  if (typeof vault !== 'string' || typeof dataset !== 'string') return undefined;
+  const log = join(vault, `${dataset}.jsonl`);
+  // Where even the vault is not here, the folder is a copy from another machine: whoever asks is to add the log.
+  return (await exists(log)) || !(await exists(vault)) ? log : undefined;
 }
 
 /** What a kept file is: a site's copy of the ledger, heads of a witness, or a spend log. */

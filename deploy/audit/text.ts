@@ -6,6 +6,7 @@ import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import type { AuditReport, AuditVerdict } from './run.ts';
+import { counted } from '../../shared/plural.ts';
 
 export const HEADLINES: Record<AuditVerdict, string> = { verified: 'VERIFIED', 'budget-exceeded': 'BUDGET EXCEEDED', tampered: 'TAMPERED', forked: 'FORKED', unreadable: 'UNREADABLE' };
 
@@ -44,14 +45,14 @@ export function believedText({ audit }: AuditReport): string | undefined {
   if (problem === undefined) return undefined;
   if (state.length === 0) return 'Nothing in it is believed: no signed head before that line verified.';
   if (state.length > problem.line) return 'All lines are signed, but the numbers that they state are not believed; epsilon is recomputed here from what they charge.';
-  return `Nothing behind line ${state.length} is believed, which is the last signed head before the fault; what follows is of the first ${state.length} lines.`;
+  return `Nothing behind line ${state.length} is believed, which is the last signed head before the fault; what follows is of the first ${counted(state.length, 'line')}.`;
 }
 
 export function formatAudit(report: AuditReport, { color }: { readonly color: boolean }): string {
   const paint = createColors(color);
   const { audit, verdict, problems, cliques, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
   const headline = verdict !== 'verified' ? paint.red(HEADLINES[verdict]) : hasPrivacy(audit) ? paint.green(HEADLINES[verdict]) : paint.yellow(HEADLINES[verdict]);
-  const lines = [`${paint.bold(headline)}  ${report.source}: ${audit.lines} lines, ${signatures} signatures, ${seconds.toFixed(1)} s`];
+  const lines = [`${paint.bold(headline)}  ${report.source}: ${counted(audit.lines, 'line')}, ${counted(signatures, 'signature')}, ${seconds.toFixed(1)} s`];
   if (!hasPrivacy(audit)) lines.push(paint.yellow(NO_PRIVACY));
   for (const { verdict: kind, message } of problems) lines.push(paint.red(`${kind}: ${message}`));
   const believed = believedText(report);
@@ -63,9 +64,9 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   if (sites.length > 0) lines.push('', sitesTable(sites, color));
   if (witnesses.length + copies.length + spendLogs.length > 0) {
     lines.push('', 'Checked beside the ledger:');
-    for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${size} lines${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
-    for (const { name, lines: count } of copies) lines.push(`  - ${name}: a copy of the first ${count} lines`);
-    for (const { name, sites: of, releases } of spendLogs) lines.push(`  - ${name}: ${releases} releases of ${of.join(', ')}`);
+    for (const { site, size, time } of witnesses) lines.push(`  - "${site}" cosigned the head over ${counted(size, 'line')}${time === undefined ? ', but its cosignature is bad' : ` at ${time}`}`);
+    for (const { name, lines: count } of copies) lines.push(`  - ${name}: a copy of the first ${counted(count, 'line')}`);
+    for (const { name, sites: of, releases } of spendLogs) lines.push(`  - ${name}: ${counted(releases, 'release')} of ${of.join(', ')}`);
   } else lines.push('', 'No witness and no copy of a site was given: whether lines at the end are missing, or others see another ledger, this file alone cannot show.');
   lines.push('', 'Released without noise:', ...disclosures.map(({ what, why }) => `  - ${what}; ${why}`));
   return lines.join('\n');

@@ -5,6 +5,7 @@ import { poolName } from '../../coordinator/report/fusion-rows.ts';
 import type { Reading } from './grid.ts';
 import { spreadOf, type Line, type ReadResult, type StudyLines } from './results.ts';
 import { settingsText } from './settings.ts';
+import { counted } from '../../shared/plural.ts';
 
 /** What a line is of, without its study and epsilon. */
 export function methodOf({ first: { reading } }: Line): string {
@@ -13,7 +14,7 @@ export function methodOf({ first: { reading } }: Line): string {
 
 export function methodName({ preset, sites, settings, rule: key, fusion, fusionSettings }: Pick<Reading, 'preset' | 'sites' | 'settings' | 'rule' | 'fusion' | 'fusionSettings'>): string {
   const rule = key === 'hybrid' ? `fused (${poolName(fusion.pool)})` : key;
-  return [preset, ...(sites === undefined ? [] : [`${sites} site${sites === 1 ? '' : 's'}`]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
+  return [preset, ...(sites === undefined ? [] : [counted(sites, 'site')]), settingsText(settings), rule, settingsText(fusionSettings).replaceAll('fusion.', '')].filter((part) => part !== '').join(' ');
 }
 
 /** Per cent, mean and sample standard deviation; "–" where there is no number. */

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { resolve } from 'node:path';
 import { numberOption } from '../../shared/options.ts';
 import { witnessOnce, readLineWithProof } from './witness.ts';
+import { counted } from '../../shared/plural.ts';
 
 export interface WitnessCliParts {
   readonly write: (text: string) => void;
@@ -26,8 +27,8 @@ export function witnessCommand({ write }: WitnessCliParts): Command {
     .action(async (url: string, { home, name, key, line }: WitnessOptions) => {
       const folder = resolve(home);
       const seen = await witnessOnce({ url, folder, name, coordinatorKey: key, now: Date.now() });
-      const news = seen.before === undefined ? 'the first head that this witness sees' : seen.before === seen.size ? 'no line since the last time' : `extends the ${seen.before} lines seen before`;
-      write(`${seen.origin}: head over ${seen.size} lines, signed by the coordinator, ${news}; cosigned as ${seen.name}\n`);
+      const news = seen.before === undefined ? 'the first head that this witness sees' : seen.before === seen.size ? 'no line since the last time' : `extends the ${counted(seen.before, 'line')} seen before`;
+      write(`${seen.origin}: head over ${counted(seen.size, 'line')}, signed by the coordinator, ${news}; cosigned as ${seen.name}\n`);
       if (seen.isNew) write(`coordinator's key ${seen.coordinatorKey}: compare it with the study lead's; from now on no other is believed\nkeep ${folder}: \`npx antiphon audit LEDGER --site-logs ${home}\` holds any copy of the ledger against what was seen\n`);
       if (line !== undefined) write(`${await readLineWithProof({ url, folder, line })}\n`);
     });

@@ -79,7 +79,7 @@ export interface FoldInput {
 export function foldLine(input: FoldInput): LedgerState | LedgerProblem {
   const { state, line, leaf, primitives } = input;
   const { body } = line;
-  if (line.index !== state.length) return ledgerProblem('wrong-index', `expected line ${state.length}, found index ${line.index}`);
+  if (line.index !== state.length) return ledgerProblem('wrong-index', `expected line ${state.length + 1} of the ledger, found the one that says it is line ${line.index + 1} (index ${line.index}): lines were removed, added or moved`);
   const plan = state.plan ?? (body.type === 'plan' ? body : undefined);
   if (plan === undefined) return ledgerProblem('no-plan', `expected the PLAN first, found ${body.type}`);
   if (state.ended !== undefined && body.type !== 'head') return ledgerProblem('after-end', `expected nothing after END, found ${body.type}`);

@@ -8,6 +8,7 @@ import { readLine } from './line.ts';
 import { leafHash } from './merkle.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
 import { bindingEpsilon, chargesAfter, pldOfCharges, statedSpending } from './spending.ts';
+import { counted } from '../plural.ts';
 
 /** One reserved round as the entries tell it. */
 export interface AuditedRound {
@@ -116,7 +117,7 @@ export function createVerifier({ primitives, watcher }: { readonly primitives: P
 
 function unsignedTail(state: LedgerState): PlacedProblem | undefined {
   if (isSigned(state)) return undefined;
-  return { ...ledgerProblem('unsigned', `${state.length - state.signedLength} lines stand after the last signed head: the file was cut while it was written, or they were added`), line: state.signedLength };
+  return { ...ledgerProblem('unsigned', `${counted(state.length - state.signedLength, 'line')} after the last signed head: the file was cut while it was written, or they were added`), line: state.signedLength };
 }
 
 /** The last stated number, whose PLD may not have been recomputed where it stands. */

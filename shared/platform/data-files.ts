@@ -1,5 +1,5 @@
 import { open, readFile, realpath, stat } from 'node:fs/promises';
-import { resolve, sep } from 'node:path';
+import { dirname, resolve, sep } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import type { CsvLine, DataFiles, Decoders, Unreadable } from '../data/files.ts';
 import { AntiphonError } from '../errors.ts';
@@ -28,8 +28,10 @@ export function openDataFolder(folder: string, { cacheFolder }: { readonly cache
     const root = await openRoot();
     const wanted = resolve(root, path);
     refuseOutside(root, wanted, path);
-    const found = await realpath(wanted).catch((error: unknown) => {
-      throw new AntiphonError('data-invalid', `expected the data file ${wanted}, found none (${reason(error)}); put it there, or name it right in the study's "records"`, { cause: error });
+    const found = await realpath(wanted).catch(async (error: unknown) => {
+      const above = dirname(resolve(folder));
+      const hint = (await stat(resolve(above, path)).catch(() => undefined))?.isFile() === true ? `--data may be one folder too deep: ${above} has it; else ` : '';
+      throw new AntiphonError('data-invalid', `expected the data file ${wanted}, found none (${reason(error)}); ${hint}put it there, or name it right in the study's "records"`, { cause: error });
     });
     refuseOutside(root, found, path);
     return found;

@@ -7,6 +7,7 @@ import { isWithin, MAX_STUDY_BYTES } from '../lengths.ts';
 import { frontEndShape, recordFilesFault, textFault, tokensFault, vocabularyOf } from './encoder-input.ts';
 import { scheduleOrder } from './schedule.ts';
 import { studySchema, type Modality, type Study } from './schema.ts';
+import { counted } from '../plural.ts';
 
 /**
  * A study from YAML text. `source` names the text in messages (a path). Throws AntiphonError('study-invalid') listing
@@ -27,11 +28,11 @@ export function parseStudy(text: string, source: string): Study {
     }
     return '';
   };
-  const result = studySchema.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const result = studySchema.safeParse(document.toJS({ maxAliasCount: 100 }), { error: inOurWords });
   const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (faults.length > 0) {
     const list = faults.map(({ path, message }) => `  ${source}${lineOf(path)} ${formatPath(path)}: ${message}`).join('\n');
-    throw new AntiphonError('study-invalid', `the study file has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n${list}`);
+    throw new AntiphonError('study-invalid', `the study file has ${counted(faults.length, 'fault')}:\n${list}`);
   }
   if (!result.success) throw new AntiphonError('study-invalid', `${source} does not describe a study`);
   return withOrder(result.data);
@@ -44,7 +45,7 @@ function withOrder(study: Study): Study {
 
 /** A study as parsed JSON: received from the coordinator, unless `refuse` says where else its faults come from. */
 export function studyFromUnknown(value: unknown, refuse: (faults: readonly Fault[]) => AntiphonError = sentByCoordinator): Study {
-  const result = studySchema.safeParse(value);
+  const result = studySchema.safeParse(value, { error: inOurWords });
   const faults = result.success ? contradictions(result.data) : result.error.issues.flatMap((issue) => describeIssue(issue, studySchema));
   if (!result.success || faults.length > 0) {
     throw refuse(faults);
@@ -63,6 +64,22 @@ export interface Fault {
 
 export function formatPath(path: readonly PropertyKey[]): string {
   return path.length === 0 ? '(whole file)' : path.map(String).join('.');
+}
+
+/** What the library would say in its own way ("Invalid input: expected number, received undefined"); undefined leaves the schema's own message. */
+export const inOurWords: z.core.$ZodErrorMap = (issue) => {
+  if (issue.code === 'invalid_value') return `expected ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map((value) => JSON.stringify(value)).join(', ')}, found ${found(issue.input)}`;
+  if (issue.code !== 'invalid_type') return undefined;
+  const articles: Readonly<Record<string, string>> = { array: 'a list', object: 'keys with values', record: 'keys with values', string: 'text', boolean: 'true or false', int: 'a whole number', number: 'a number' };
+  return `expected ${articles[issue.expected] ?? issue.expected}, found ${found(issue.input)}`;
+};
+
+function found(value: unknown): string {
+  if (value === undefined) return 'nothing: the key is missing';
+  if (value === null) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'keys with values';
+  return typeof value === 'string' ? `the text "${value.slice(0, 60)}"` : JSON.stringify(value);
 }
 
 /** An issue of `schema` as people read it. */

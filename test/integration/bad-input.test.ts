@@ -102,6 +102,10 @@ it('invites: damaged, expired, used twice, and a ledger that was tampered with',
   const twice = await enrol(invite, 'thief');
   expect(twice.stderr).toContain('has been used');
   expect(twice.code).toBe(5);
+  const needless = await run('coordinator', 'invite', '--out', out, '--site', 'left-1');
+  expect(needless.stderr).toContain('site "left-1" is enrolled already, with the key');
+  expect(needless.stdout).toBe('');
+  expect(needless.code).toBe(5);
   lead.child.kill('SIGTERM');
   expect((await lead.finished).code).toBe(130);
 

@@ -104,7 +104,10 @@ it('killing the coordinator inside rounds, twice, loses and double-counts nothin
     await lead.line(isEvent('round-started', (event) => event['round'] === round));
     lead.child.kill('SIGKILL');
     await lead.finished;
+    // A round that is open has not ended.
+    const resumedAfterRound = ledgerOf(federation).filter((line) => /"type":"(?:commit|abort)"/.test(line)).length;
     lead = coordinator(federation, port);
+    expect(JSON.parse(await lead.line(isEvent('started')))).toMatchObject({ resumedAfterRound });
   }
   expect((await lead.finished).code).toBe(0);
   for (const site of sites) expect((await site.finished).code).toBe(0);
@@ -198,6 +201,7 @@ it('a budget that allows no round ends with 7, and nothing is called a result', 
   expect(stderr).toContain('nothing was trained');
   expect(code).toBe(7);
   expect(stdout).not.toContain("the study's rule");
+  expect(existsSync(federation.out)).toBe(false);
 });
 
 it('what sites have cosigned outlives every start: served at once, kept by a start that no site comes back to, and a ledger they contradict is refused', async () => {

@@ -42,6 +42,10 @@ describe('a site’s copy of the ledger', () => {
     expect(await code(0, builder.lines.slice(0, -1))).toBe('rolled-back');
     expect(await code(0, [])).toBe('rolled-back');
     expect(await code(builder.lines.length + 1, builder.lines.slice(-1))).toBe('wrong-index');
+    // As a person counts lines, from one.
+    const [known, last] = [builder.lines.length, builder.lines.slice(-1)];
+    expect((await copy.extend(known + 1, last))?.message).toBe(`expected lines from line ${known + 1} on, found them from line ${known + 2} on`);
+    expect((await copy.extend(known, last))?.message).toMatch(new RegExp(`^expected line ${known + 1} of the ledger, found the one that says it is line ${known} \\(index ${known - 1}\\)`));
     // The same coordinator, another history: the head that it signs now is not over what this site has.
     const fork = begunLedger();
     Object.assign(fork.coordinator, builder.coordinator);

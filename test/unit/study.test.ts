@@ -88,3 +88,19 @@ describe('a study', () => {
     expect(world.lines.disk()).toEqual(lines);
   });
 });
+
+it('a value of the wrong kind is told in our words: what was expected, and what was found', () => {
+  const faults = (from: string, to: string): string => {
+    try {
+      ledgerStudy(from, to);
+      return 'none';
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  };
+  expect(faults('rounds: 10, ', '')).toContain('schedule.rounds: expected a number, found nothing: the key is missing');
+  expect(faults('rounds: 10', 'rounds: ten')).toContain('schedule.rounds: expected a number, found the text "ten"');
+  expect(faults('antiphon: 1', 'antiphon: 2')).toContain('antiphon: expected 1, found 2');
+  expect(faults('classes: ["no", "yes"]', 'classes: 3')).toContain('classes: expected a list, found 3');
+  for (const [from, to] of [['rounds: 10', 'rounds: ten'], ['antiphon: 1', 'antiphon: 2']] as const) expect(faults(from, to)).not.toMatch(/Invalid|received/);
+});

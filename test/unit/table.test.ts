@@ -1,3 +1,4 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { fromUtf8 } from '../../shared/bytes.ts';
 import { columnIndex, readTable } from '../../shared/data/table.ts';
 import { openDataFolder } from '../../shared/platform/data-files.ts';
 import { memoryFiles } from '../support/memory-files.ts';
+import { temporaryFolder } from '../support/processes.ts';
 
 const table = (text: string | Uint8Array) => readTable(memoryFiles({ 'index.csv': text }), 'index.csv');
 
@@ -68,6 +70,15 @@ describe('a data folder', () => {
     await expect(files.read('../secret.csv')).rejects.toThrow(/outside the data folder/);
     await expect(files.read('link.csv')).rejects.toThrow(/outside the data folder/);
     await expect(files.read(join(root, 'secret.csv'))).rejects.toThrow(/outside the data folder/);
+  });
+
+  it('says where the file is that was looked for one folder too deep', async () => {
+    const above = temporaryFolder();
+    mkdirSync(join(above, 'heart', 'other'), { recursive: true });
+    writeFileSync(join(above, 'heart', 'samples.csv'), 'a\n');
+    expect(await openDataFolder(above).read('heart/samples.csv')).toHaveLength(2);
+    await expect(openDataFolder(join(above, 'heart')).read('heart/samples.csv')).rejects.toThrow(`found none (ENOENT); --data may be one folder too deep: ${above} has it; else put it there`);
+    await expect(openDataFolder(join(above, 'heart', 'other')).read('heart/samples.csv')).rejects.toThrow('found none (ENOENT); put it there');
   });
 
   it('says which file it expected where', async () => {

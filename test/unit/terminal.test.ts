@@ -25,11 +25,11 @@ const EVENTS: readonly StudyEvent[] = [
   { type: 'ended', time, reason: 'failed', detail: 'x', roundsCommitted: 2, epsilonSpent: SPENT, seconds: 3, peakMemoryMiB: 9 },
 ];
 
-function written(terminal: Terminal): string {
+function written(terminal: Terminal, events = EVENTS): string {
   let text = '';
   const stream = new Writable({ write: (part: Buffer, _encoding, done) => { text += part.toString(); done(); } });
   const display = createDisplay({ stream: stream as unknown as NodeJS.WriteStream, ...terminal });
-  for (const event of EVENTS) display.show(event);
+  for (const event of events) display.show(event);
   display.close();
   return text;
 }
@@ -46,4 +46,21 @@ it('a study without privacy has no epsilon of a budget, and says so', () => {
   const plain = written(terminalOf({ isTTY: false }, {}));
   expect(plain).toContain('no privacy, so no epsilon · 2 rounds');
   expect(plain).not.toMatch(/epsilon spent|infinity/);
+});
+
+it('the display counts as people do, and names the command that lets a missing site in', () => {
+  const [started] = EVENTS;
+  const site = { site: 'a', modality: 'm', patients: 9 };
+  const modality = { modality: 'm', encoder: 'mlp', parameters: 3, rounds: 1, localSteps: 2, samplingRate: 0.1, noiseMultiplier: null, clipNorm: null };
+  const plain = written(terminalOf({ isTTY: false }, {}), [
+    { ...started, rounds: 1, sites: [site], modalities: [modality] } as StudyEvent,
+    { type: 'listening', time, url: 'http://127.0.0.1:1', coordinatorKey: 'ab', notEnrolled: ['a'] },
+    { type: 'round-ended', time, round: 1, modality: 'm', outcome: 'committed', sites: ['a'], seconds: 1, epsilonSpent: SPENT },
+    { type: 'ended', time, reason: 'completed', detail: 'x', roundsCommitted: 1, epsilonSpent: SPENT, seconds: 3, peakMemoryMiB: 9 },
+  ]);
+  expect(plain).toContain('1 site, 1 modality, 1 round ·');
+  expect(plain).toContain('waiting for 1 site\nnot enrolled yet: a; its invite: npx antiphon coordinator invite --out /f --site a\n');
+  expect(plain).toContain('m: 1 site, 1.00 s');
+  expect(plain).toContain('· 1 round ·');
+  expect(plain).not.toMatch(/\b1 (?:sites|rounds|modalities)\b/);
 });
