@@ -28,6 +28,6 @@ export async function checkInvitable(folder: string, site: string): Promise<void
     const { body } = line;
     if (body.type === 'end') throw new AntiphonError('enrolment-refused', `the study has ended (${body.reason}: ${body.detail}); nobody enrols any more`);
     if (body.type !== 'enrol' || body.site !== site) continue;
-    throw new AntiphonError('enrolment-refused', `site "${site}" is enrolled already, with the key ${body.key.slice(0, 16)}...: it goes on with antiphon site start (or, where it could not finish, with the invite that it has); another key is not admitted`);
+    throw new AntiphonError('enrolment-refused', `site "${site}" is enrolled already, with the key ${body.key.slice(0, 16)}...: it goes on with npx antiphon site start (or, where it could not finish, with the invite that it has); another key is not admitted`);
   }
 }

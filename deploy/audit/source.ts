@@ -36,8 +36,9 @@ export async function findSources(target: string, siteLogs: readonly string[]): 
   if (!(await exists(join(target, 'ledger.jsonl')))) throw new AntiphonError('audit-unreadable', `the folder ${target} holds no ledger.jsonl: expected a run's folder; give that one, a ledger file, or the address of a coordinator`);
   const witnesses = await exists(join(target, 'witnesses.jsonl'));
   // A simulation keeps its sites inside the run's folder.
-  const simulated = await Promise.all((await readdir(join(target, 'sites')).catch(() => [])).map((site) => findKept(join(target, 'sites', site))));
-  return withKept(fileLines(join(target, 'ledger.jsonl')), witnesses ? [fileLines(join(target, 'witnesses.jsonl'))] : [], [...kept, ...simulated.flat()]);
+  const simulated = (await Promise.all((await readdir(join(target, 'sites')).catch(() => [])).map((site) => findKept(join(target, 'sites', site))))).flat();
+  const isHere = await Promise.all(simulated.map(exists));
+  return withKept(fileLines(join(target, 'ledger.jsonl')), witnesses ? [fileLines(join(target, 'witnesses.jsonl'))] : [], [...kept, ...simulated.filter((_, i) => isHere[i] === true)]);
 }
 
 /** The JSONL files of a site's folder or vault, or of a witness's folder, or one such file. */
@@ -67,6 +68,8 @@ async function spendLogOf(folder: string): Promise<string | undefined> {
   const { vault, dataset } = settings;
   if (typeof vault !== 'string' || typeof dataset !== 'string') return undefined;
   const log = join(vault, `${dataset}.jsonl`);
+  // Beside the settings, as a simulation keeps it: that one, wherever the folder has been copied to.
+  if (await exists(join(folder, basename(log)))) return join(folder, basename(log));
   // Where even the vault is not here, the folder is a copy from another machine: whoever asks is to add the log.
   return (await exists(log)) || !(await exists(vault)) ? log : undefined;
 }

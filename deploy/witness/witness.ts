@@ -50,7 +50,7 @@ export async function witnessOnce(input: { readonly url: string; readonly folder
   const known = await lastHead(folder);
   const note = await get(url, 'head');
   const announced = sizeOf(note);
-  const proof = known === undefined || announced === undefined ? [] : await getProof(url, `consistency/${Math.min(known.size, announced)}/${Math.max(known.size, announced)}`);
+  const proof = known === undefined || announced === undefined ? [] : await getProof(url, `consistency/${Math.min(known.size, announced)}/${Math.max(known.size, announced)}`).catch(noneGiven);
   const opened = advanceHead({ primitives, origin: originOf(settings.study), publicKey: fromHex(settings.coordinatorKey, 32), known, note, proof });
   if (isLedgerProblem(opened)) {
     // Two heads that contradict each other convict whoever signed them, wherever they are shown; an older head alone does not.
@@ -171,6 +171,12 @@ async function get(url: string, path: string): Promise<string> {
   } catch (error) {
     throw error instanceof AntiphonError ? error : unreachable(error);
   }
+}
+
+/** A coordinator that answers without a proof proves nothing; one that does not answer is another matter. */
+function noneGiven(error: unknown): Proof {
+  if (error instanceof AntiphonError && error.code === 'audit-unreadable') return [];
+  throw error;
 }
 
 /** A proof that does not read is none: then nothing is proven. */

@@ -48,24 +48,26 @@ async function waitForLock(path: string): Promise<Unlock> {
   }
 }
 
-/** Locks of this process. */
+/** Locks that this process has or is about to take. */
 const held = new Set<string>();
 /** A lock file without its process number is being written, unless it is older than this. */
 const WRITTEN_WITHIN_MS = 2000;
 
 async function tryLock(path: string): Promise<Unlock | { readonly heldBy: number }> {
   for (;;) {
+    if (held.has(path)) return { heldBy: process.pid };
+    // Before it is written: who reads this process's number meanwhile is not to take it for an earlier process's.
+    held.add(path);
     try {
       await writeFile(path, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
-      held.add(path);
       return async () => {
         held.delete(path);
         await rm(path, { force: true });
       };
     } catch (error) {
+      held.delete(path);
       if (!hasCode(error, 'EEXIST')) throw new AntiphonError('storage-failed', `cannot create ${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
-    if (held.has(path)) return { heldBy: process.pid };
     const holder = await holderOf(path);
     if (holder === undefined) continue;
     if (holder.isAlive) return { heldBy: holder.pid };
