@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
-import { run, start, startOnSmallDisk, temporaryFolder } from '../support/processes.ts';
+import { run, start, startOnSmallDisk, temporaryFolder, type Running } from '../support/processes.ts';
 import { writeTinyStudy } from '../support/tiny-study.ts';
 
 /** Simulates the tiny study after a change to its file or its data, and returns how that ended. */
@@ -164,7 +164,8 @@ it('a site says whom it calls, that nobody answers, and when it tries again', as
   expect((await site.finished).code).toBe(130);
 });
 
-it('an enrolment whose data are not there, or lack a column, says so and can be done again', async () => {
+/** A running coordinator of the tiny study, and an invite for the site `right-1`, whose home is not there yet. */
+async function invited(): Promise<{ readonly folder: string; readonly data: string; readonly home: string; readonly lead: Running; readonly invite: string }> {
   const folder = temporaryFolder();
   const { study, data } = writeTinyStudy(folder);
   const out = join(folder, 'run');
@@ -172,6 +173,11 @@ it('an enrolment whose data are not there, or lack a column, says so and can be 
   const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
   await lead.line((line) => line.includes('"listening"'));
   const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  return { folder, data, home, lead, invite };
+}
+
+it('an enrolment whose data are not there, or lack a column, says so and can be done again', async () => {
+  const { folder, data, home, lead, invite } = await invited();
   const own = join(folder, 'own');
   mkdirSync(own);
   const enrol = () => run('site', 'enroll', invite, '--data', own, '--home', home);
@@ -189,13 +195,7 @@ it('an enrolment whose data are not there, or lack a column, says so and can be 
 });
 
 it('a site keeps where its data have moved to once it has opened them there; stopped by its person, it does not speak of trying again', async () => {
-  const folder = temporaryFolder();
-  const { study, data } = writeTinyStudy(folder);
-  const out = join(folder, 'run');
-  const home = join(folder, 'right-1');
-  const lead = start('coordinator', 'start', '--study', study, '--data', data, '--out', out, '--port', '0', '--events');
-  await lead.line((line) => line.includes('"listening"'));
-  const invite = (await run('coordinator', 'invite', '--out', out, '--site', 'right-1')).stdout.trim();
+  const { folder, data, home, lead, invite } = await invited();
   expect((await run('site', 'enroll', invite, '--data', data, '--home', home)).code).toBe(0);
   const elsewhere = join(folder, 'elsewhere');
   cpSync(data, elsewhere, { recursive: true });
