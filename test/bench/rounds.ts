@@ -16,6 +16,7 @@ import { openHome } from '../../client/keystore.ts';
 import { issueInvite } from '../../coordinator/invite.ts';
 import { networksOf } from '../../coordinator/model-state.ts';
 import { startCoordinator } from '../../coordinator/start.ts';
+import { formatNpy } from '../../shared/data/npy.ts';
 import { studyFromUnknown } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { runUntrainedSite } from '../support/untrained-site.ts';
@@ -43,7 +44,7 @@ function studyOf({ inputs, features }: (typeof MODELS)[number]): Study {
     antiphon: 1,
     name: 'round-overhead',
     classes: Array.from({ length: 10 }, (_, c) => `class ${c}`),
-    modalities: { table: { shape: [inputs], sitesDisjoint: true, encoder: { type: 'mlp', hidden: [] }, records: { index: 'none.csv', values: 'none.npy', patient: 'patient', label: 'label' } } },
+    modalities: { table: { shape: [inputs], sitesDisjoint: true, encoder: { type: 'mlp', hidden: [] }, records: { index: 'index.csv', values: 'values.npy', patient: 'patient', label: 'label' } } },
     head: { features },
     sites: names.map((name, i) => ({ name, modality: 'table', patients: 1000, share: { from: i / SITES, to: (i + 1) / SITES } })),
     schedule: { rounds: WARM_UP + ROUNDS, localSteps: 1 },
@@ -69,6 +70,11 @@ function percentile(sorted: readonly number[], share: number): number {
 
 async function measure(study: Study, siteProcesses: number): Promise<Row> {
   const folder = mkdtempSync(join(tmpdir(), 'antiphon-bench-'));
+  const data = mkdtempSync(join(tmpdir(), 'antiphon-bench-data-'));
+  // Enrolling looks for them; nothing is trained on them.
+  const inputs = study.modalities['table']?.shape[0] ?? 0;
+  writeFileSync(join(data, 'index.csv'), 'row,patient,label\n0,p0,0\n');
+  writeFileSync(join(data, 'values.npy'), formatNpy({ shape: [1, inputs], data: new Float32Array(inputs) }));
   const stop = new AbortController();
   const children: ChildProcess[] = [];
   const ends: number[] = [];
@@ -98,7 +104,7 @@ async function measure(study: Study, siteProcesses: number): Promise<Row> {
     const homes: string[] = [];
     for (const { name } of study.sites) {
       const home = join(folder, name);
-      await enrolSite({ invite: await issueInvite({ folder, study, site: name, hours: 1, url: undefined }), home, data: folder, backend: 'wasm', disjointFrom: ['*'], mayOverlap: false, vault: home, dataset: 'spend', limits: undefined });
+      await enrolSite({ invite: await issueInvite({ folder, study, site: name, hours: 1, url: undefined }), home, data, backend: 'wasm', disjointFrom: ['*'], mayOverlap: false, vault: home, dataset: 'spend', limits: undefined });
       homes.push(home);
     }
     for (let p = 0; p < siteProcesses; p += 1) children.push(fork(fileURLToPath(import.meta.url), ['sites', ...homes.filter((_, i) => i % siteProcesses === p)]));
@@ -111,7 +117,7 @@ async function measure(study: Study, siteProcesses: number): Promise<Row> {
   } finally {
     stop.abort();
     for (const child of children) child.kill();
-    rmSync(folder, { recursive: true, force: true });
+    for (const made of [folder, data]) rmSync(made, { recursive: true, force: true });
   }
 }
 
