@@ -48,7 +48,7 @@ export function decideEnrolment(input: {
   const stranger = request.disjointFrom.find((name) => name !== EVERY_OTHER_SITE && !others.includes(name));
   if (stranger !== undefined) {
     const [nearest] = [didYouMean(stranger, others)].flat();
-    const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : others.length === 0 ? 'it has none.' : `they are: ${others.join(', ')}.`;
+    const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : others.length === 0 ? 'it has none.' : `they are: ${others.slice(0, 5).join(', ')}${others.length > 5 ? ` and ${others.length - 5} more` : ''}.`;
     return failure('wrong-site', `--patients-disjoint names "${stranger.slice(0, 100)}", which is no other site of ${request.modality} in this study; ${hint} Without names it speaks of all of them; the invite is still good`);
   }
   const entry: EnrolEntry = {
