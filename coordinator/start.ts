@@ -87,9 +87,9 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
   try {
     const book = await openBook({ store, identity, primitives, now: Date.now });
     checkStudyOf(book.state(), context);
-    const over = book.state().ended;
+    const { ended: over } = book.state();
     // The test part is looked at once: of a study that has ended nothing is evaluated again, and nothing is needed for it.
-    const parts = over === undefined ? await openParts(options, context) : undefined;
+    const stage = over === undefined ? { over, ...(await openParts(options, context)) } : { over };
     await writeFileAtomic(files.study, options.studyYaml);
     const witnesses = createWitnesses({ primitives, ledger: book });
     const witnessFile = await openWitnessFile({ path: files.witnesses, lines: witnesses.lines, setTimer: startTimer, failed: unrecordable });
@@ -172,12 +172,13 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         coordinatorKey: Buffer.from(identity.publicKey).toString('hex'),
         ...(over === undefined ? { notEnrolled: study.sites.map(({ name }) => name).filter((name) => !book.state().sites.has(name)) } : { unaware }),
       } as const;
-      if (over !== undefined || parts === undefined) {
+      if (stage.over !== undefined) {
         options.show(listening);
-        await farewell({ server, witnesses, sites: unaware, reason: over?.reason ?? 'completed', signal: stop.signal });
-        return { reason: over?.reason ?? 'completed', detail: over?.detail ?? '', roundsCommitted: book.state().committedRounds };
+        const { reason, detail } = stage.over;
+        await farewell({ server, witnesses, sites: unaware, reason, signal: stop.signal });
+        return { reason, detail, roundsCommitted: book.state().committedRounds };
       }
-      const { backend, evaluationSets } = parts;
+      const { backend, evaluationSets } = stage;
       emit(startedEvent(context, { folder, backend: `${backend.name} (${backend.package} ${backend.version}; ${backend.why})`, backendSummary: backend.summary, resumedAfterRound: endedRounds(book.state()) }));
       await writeAddress(folder, { url, study: context.studyHash, coordinatorKey: Buffer.from(identity.publicKey).toString('hex'), pid: process.pid });
       begun = true;
