@@ -1,8 +1,8 @@
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
 import { invariant } from '../shared/errors.ts';
-import { calibrate, calibrated, UNCALIBRATED, type ModalityCalibration, type ScoredRecords } from '../shared/fusion/calibration.ts';
+import { calibrate, reliabilityOf, UNCALIBRATED, type ModalityCalibration, type ScoredRecords } from '../shared/fusion/calibration.ts';
 import { degrade, DEGRADATIONS } from '../shared/fusion/degrade.ts';
-import type { Evaluation, FusedTemperatures, Robustness, ScoredModality, ScoredSamples } from '../shared/fusion/evaluation.ts';
+import { FUSION_RULES, type Evaluation, type FusedTemperatures, type Robustness, type ScoredModality, type ScoredSamples } from '../shared/fusion/evaluation.ts';
 import { evaluateRobustness, evaluateSamples, type DegradedModality } from '../shared/fusion/evaluate.ts';
 import { fitFusedTemperatures } from '../shared/fusion/fused-temperature.ts';
 import { atypicality, typicalOf, withoutBlanks, type Inputs, type Typical } from '../shared/fusion/typicality.ts';
@@ -22,7 +22,7 @@ export interface EvaluatedModel {
 export interface Scorer {
   readonly calibrations: Readonly<Record<string, ModalityCalibration>>;
   readonly temperatures: FusedTemperatures;
-  /** Calibrated logits of every modality of public, aligned samples. */
+  /** Every modality's logits, temperature and reliabilities, of public, aligned samples. */
   readonly score: (set: EvaluationSet) => Promise<ScoredSamples>;
   /** Each modality of them degraded in every way, all samples. */
   readonly scoreDegraded: (set: EvaluationSet) => Promise<readonly DegradedModality[]>;
@@ -32,6 +32,11 @@ export interface Scorer {
 const STRENGTHS = [1, 2, 4];
 /** Public randomness: the records are public. */
 const NOISE_SEED = 20_250_515;
+
+/** Which samples a modality fails: the same ones in every evaluation. */
+export function failingLots(): () => number {
+  return seededUniform(NOISE_SEED, 'share');
+}
 
 export async function createScorer({ model, networks, selection, fusion }: EvaluatedModel & { readonly selection: EvaluationSet; readonly fusion: FusionSpec }): Promise<Scorer> {
   const inputsOf = (set: EvaluationSet, name: string): Inputs => {
@@ -68,7 +73,7 @@ export async function createScorer({ model, networks, selection, fusion }: Evalu
   const scoreOne = async (name: string, inputs: Inputs): Promise<ScoredModality> => {
     const { typical, calibration = UNCALIBRATED } = learnt.get(name) ?? { typical: undefined };
     const records = await scoreInputs(name, inputs, typical);
-    return { logits: calibrated(records, calibration), uncalibrated: records.logits, present: records.present };
+    return { logits: records.logits, present: inputs.present, temperature: calibration.temperature, reliability: reliabilityOf(calibration, records) };
   };
   const classes = [...networks.values()][0]?.spec.classes ?? 0;
   const scoreSet = async (set: EvaluationSet): Promise<ScoredSamples> => {
@@ -112,6 +117,6 @@ export async function evaluateModel(input: EvaluatedModel & { readonly selection
     evaluation: evaluateSamples(samples, fusion),
     calibrations: scorer.calibrations,
     temperatures: scorer.temperatures,
-    ...(degraded ? { robustness: evaluateRobustness(samples, { degraded: await scorer.scoreDegraded(set), spec: fusion, uniform: seededUniform(NOISE_SEED, 'share') }) } : {}),
+    ...(degraded ? { robustness: evaluateRobustness(samples, { degraded: await scorer.scoreDegraded(set), rules: FUSION_RULES, spec: fusion, uniform: failingLots() }) } : {}),
   };
 }

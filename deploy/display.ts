@@ -105,7 +105,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         live?.clear();
         if (test !== undefined && started !== undefined) print(resultTable(test, started.pool, color));
         if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
-        if (test !== undefined) print(paint.dim(legendLine(['ece', 'nll'])));
+        if (test !== undefined) print(paint.dim(legendLine(['ece', 'perfect', 'nll'])));
         print(`${event.reason}: ${event.detail}`);
         print(`${endText(event.epsilonSpent, started, paint.bold)} · ${counted(event.roundsCommitted, 'round')} · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
@@ -160,8 +160,8 @@ export function tableStyle(color: boolean): NonNullable<Table.TableConstructorOp
 }
 
 function resultTable(test: Evaluation, pool: Started['pool'], color: boolean): string {
-  const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right'], style: tableStyle(color) });
-  const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
+  const table = new Table({ head: ['test part', 'accuracy', 'weighted F1', 'ECE 10', 'ECE 15', 'if perfect', 'NLL'], colAligns: ['left', 'right', 'right', 'right', 'right', 'right', 'right'], style: tableStyle(color) });
+  const row = (name: string, m: Metrics): string[] => [name, ...[m.accuracy, m.weighted.f1, m.ece10, m.ece15, m.ece15Perfect].map((x) => `${(100 * x).toFixed(1)} %`), m.nll.toFixed(3)];
   for (const [name, metrics] of Object.entries(test.perModality)) table.push(row(`${name} alone (${metrics.samples})`, metrics));
   for (const [rule, name] of fusionRows(pool)) table.push(row(name, test.fused[rule]));
   return table.toString();

@@ -13,8 +13,9 @@ const WORDS = {
   product: ['plain product', "the modalities' probabilities multiplied, as if they were independent given the class"],
   mla: ['entropy only (MLA)', 'linear pool whose weights follow from the entropy alone, as in multimodal learning with alternating unimodal adaptation (Zhang et al. 2024)'],
   temperature: ['temperature', 'what logits are divided by before they become probabilities; above 1 the model was too sure'],
-  discount: ['discount', 'by how much more the logits of a record are divided that is unlike all selection records'],
+  discount: ['discount', 'by how much more the logits of a record are divided that is unlike all selection records (its reliability)'],
   ece: ['ECE', 'expected calibration error over so many bins: by how much stated confidence and accuracy differ on average; 0 % is best'],
+  perfect: ['if perfect', 'the ECE of 15 bins that exactly right confidences like these show on average on so few samples'],
   nll: ['NLL', 'mean negative log-likelihood of the true class, in nats; lower is better'],
 } as const;
 
@@ -31,6 +32,7 @@ const SHORT: Partial<Record<Word, string>> = {
   q: 'q: sampling rate',
   noise: 'noise: noise multiplier',
   ece: 'ECE: calibration error over so many bins, lower is better',
+  perfect: 'if perfect: ECE of exactly right confidences on so few samples',
   nll: 'NLL: negative log-likelihood of the true class, lower is better',
 };
 

@@ -62,7 +62,7 @@ function figures(input: { readonly started: Of<'started'> | undefined; readonly 
   const cards: readonly (readonly [string, string, string])[] = [
     ['Fused accuracy', test === undefined ? '–' : percent(test.fused.hybrid.accuracy), test === undefined ? 'no evaluation' : `${test.samples} test samples`],
     ['Epsilon spent', spent === undefined ? '–' : spent.epsilon === null ? '∞' : spent.epsilon.toFixed(2), spent?.epsilon === null ? 'no privacy' : `of ${budget ?? '∞'}, δ = ${spent?.delta ?? '–'}`],
-    ['Calibration error', test === undefined ? '–' : percent(test.fused.hybrid.ece15), 'ECE, 15 bins'],
+    ['Calibration error', test === undefined ? '–' : percent(test.fused.hybrid.ece15), test === undefined ? 'ECE, 15 bins' : `ECE, 15 bins; ${percent(test.fused.hybrid.ece15Perfect)} if perfect`],
     ['Rounds committed', String(rounds.filter(({ outcome }) => outcome === 'committed').length), `of ${started?.rounds ?? '?'} planned`],
     ['Sites', String(started?.sites.length ?? 0), `${started?.modalities.length ?? 0} modalities`],
   ];
@@ -71,7 +71,7 @@ function figures(input: { readonly started: Of<'started'> | undefined; readonly 
 
 function metricRow(name: string, m: Metrics): readonly string[] {
   const low = m.confAccLow === null ? '– (0)' : `${percent(m.confAccLow)} (${m.confAccLowCount})`;
-  return [escapeHtml(name), String(m.samples), percent(m.accuracy), percent(m.weighted.f1), percent(m.macro.f1), percent(m.ece10), percent(m.ece15), low, m.nll.toFixed(3)];
+  return [escapeHtml(name), String(m.samples), percent(m.accuracy), percent(m.weighted.f1), percent(m.macro.f1), percent(m.ece10), percent(m.ece15), percent(m.ece15Perfect), low, m.nll.toFixed(3)];
 }
 
 function resultSection(test: Evaluation, started: Of<'started'> | undefined): string {
@@ -79,7 +79,7 @@ function resultSection(test: Evaluation, started: Of<'started'> | undefined): st
   const alone = Object.entries(test.perModality).map(([name, metrics]) => metricRow(`${name} alone`, metrics));
   const { confusion } = test.fused.hybrid;
   const weights = Object.entries(test.weights).map(([name, { mean, samples }]) => [escapeHtml(name), `<meter min="0" max="1" value="${mean.toFixed(3)}"></meter> ${mean.toFixed(2)}`, String(samples)]);
-  return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
+  return `<section><h2>Result on the test part</h2>${table(['', 'samples', 'accuracy', 'weighted F1', 'macro F1', 'ECE 10', 'ECE 15', 'ECE 15 if perfect', 'ConfAcc_Low (n)', 'NLL'], [...alone, ...rules])}
 ${TERMS}
 <div class="charts"><figure><figcaption>Reliability of the fused answer: accuracy by confidence</figcaption><div id="reliability"></div></figure>
 <figure><figcaption>Confusion of the fused answer, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
@@ -95,16 +95,16 @@ function weightsTitle(pool: Of<'started'>['pool']): string {
 function robustnessSection({ evaluation, robustness = [], calibrations, temperatures }: Of<'evaluated'>, started: Of<'started'> | undefined): string {
   const kinds = robustness.filter(({ share }) => share === SHOWN_SHARE);
   const rows = fusionRows(started?.pool ?? 'robust').map(([rule, name]) => [escapeHtml(name), ...[evaluation.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${percent(accuracy)} <small>${percent(ece15)}</small>`)]);
-  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE, 0)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
+  const degraded = kinds.length === 0 ? '' : `<h2>Where one modality fails ${percent(SHOWN_SHARE, 0)} of the samples</h2><p>Accuracy, and beside it the calibration error (ECE, 15 bins): noise of twice each input's spread, a blank record, another patient's record, no record. Every rule has its temperatures; only the study's rule and the robust product weigh each record's reliability, too.</p>${table(['', 'intact', ...kinds.map(({ degradation }) => degradation)], rows)}`;
   const modalities = Object.entries(calibrations).map(([name, { temperature, discount }]) => [escapeHtml(name), temperature.toFixed(2), String(discount)]);
   const fitted = [...modalities, ...(temperatures.hybrid === undefined ? [] : [['all fused', temperatures.hybrid.toFixed(2), '']])];
-  const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and more where a record is unlike all selection records.</p>${table(['', 'temperature', 'discount'], fitted)}`;
+  const calibration = fitted.length === 0 ? '' : `<h3>Calibration, fitted on the selection part</h3><p>Logits are divided by the temperature (above 1: the model was too sure), and, in the study's rule and the robust product, by more where a record is unlike all selection records.</p>${table(['', 'temperature', 'discount'], fitted)}`;
   return degraded + calibration === '' ? '' : `<section>${degraded}${calibration}</section>`;
 }
 
 const SHOWN_SHARE = 0.3;
 
-const TERMS = `<p class="note"><strong>ECE</strong> (expected calibration error, over 10 or 15 bins of confidence): by how much, on average, stated confidence and accuracy differ; 0 % is best.
+const TERMS = `<p class="note"><strong>ECE</strong> (expected calibration error, over 10 or 15 bins of confidence): by how much, on average, stated confidence and accuracy differ; 0 % is best. <strong>If perfect</strong>: what exactly right confidences like these show on average on so few samples.
 <strong>ConfAcc_Low (n)</strong>: accuracy on the n samples about which the model is unsure, its highest probability being at most 50 %.
 <strong>NLL</strong>: mean negative log-likelihood of the true class, in nats; lower is better.
 <strong>F1</strong>: harmonic mean of precision and recall, averaged over the classes, weighted by their samples or all alike (macro).</p>`;

@@ -59,12 +59,14 @@ export type CellMembership = z.output<typeof membershipSchema>;
 export const cellFiles = (folder: string) => ({ result: join(folder, 'result.json'), scores: join(folder, 'scores.json'), membership: join(folder, 'membership.json') });
 
 /** The cell's result; undefined where it has none, a damaged one, or one of something else: then it has to be run. */
-export async function readResult(folder: string, identity: CellIdentity): Promise<{ readonly result: CellResult; readonly scores: RunScores } | undefined> {
-  const files = cellFiles(folder);
-  const result = resultSchema.safeParse(await readJson(files.result));
-  if (!result.success || canonicalJson(result.data.identity) !== canonicalJson(identity)) return undefined;
-  const scores = scoresFromUnknown(await readJson(files.scores));
-  return scores === undefined ? undefined : { result: result.data, scores };
+export async function readResult(folder: string, identity: CellIdentity): Promise<CellResult | undefined> {
+  const result = resultSchema.safeParse(await readJson(cellFiles(folder).result));
+  return result.success && canonicalJson(result.data.identity) === canonicalJson(identity) ? result.data : undefined;
+}
+
+/** Undefined where they are damaged, or another version's: the run has to be scored again. */
+export async function readScores(folder: string): Promise<RunScores | undefined> {
+  return scoresFromUnknown(await readJson(cellFiles(folder).scores));
 }
 
 /** Commit point of a cell: `result.json`, last. */

@@ -1,5 +1,6 @@
 import { parse as parseYaml, stringify } from 'yaml';
 import { AntiphonError } from '../../shared/errors.ts';
+import { calibrationOf } from '../../shared/fusion/rules.ts';
 import type { FusionRule } from '../../shared/fusion/evaluation.ts';
 import { canonicalJson } from '../../shared/ledger/canonical.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
@@ -106,7 +107,7 @@ function variantOf(rule: FusionRule, { fusion, fusionSettings }: Pick<Reading, '
 
 /** The first of those that give the same numbers: an equal-weight rule sees no alpha. */
 function uniqueVariants(variants: readonly Variant[]): readonly Variant[] {
-  const keyOf = ({ rule, fusion }: Variant): string => canonicalJson([rule, ...keysSeen(rule, fusion).map((key) => fusion[key] ?? null)]);
+  const keyOf = ({ rule, fusion }: Variant): string => canonicalJson([rule, calibrationOf(rule, fusion), ...keysSeen(rule, fusion).map((key) => (key === 'calibration' ? null : (fusion[key] ?? null)))]);
   return [...groupBy(variants, keyOf).values()].flatMap(([first]) => first ?? []);
 }
 

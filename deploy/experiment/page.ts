@@ -5,7 +5,7 @@ import type { Metrics } from '../../shared/fusion/evaluation.ts';
 import { SOFTWARE } from '../../shared/protocol/software.ts';
 import { groupBy } from './group-by.ts';
 import { armOf, spreadOf, type Line, type StudyLines } from './results.ts';
-import { methodOf, studyTable } from './table.ts';
+import { degradedTable, methodOf, studyTable } from './table.ts';
 
 /** A plot of one figure against epsilon. A non-private line is level and dashed, in the colour of its private one. */
 export interface EpsilonPlot {
@@ -50,6 +50,10 @@ export function epsilonPlots(lines: readonly Line[], study: number): readonly Ep
   });
 }
 
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+}
+
 /** One self-contained page: no request leaves it. Pure. */
 export function experimentPage(input: { readonly name: string; readonly description: string | undefined; readonly studies: readonly StudyLines[]; readonly remarks: readonly string[]; readonly plotLibrary: PlotLibrary }): string {
   const { name, description, studies, remarks, plotLibrary } = input;
@@ -60,7 +64,9 @@ export function experimentPage(input: { readonly name: string; readonly descript
     const arms = new Set(study.lines.map(({ first }) => armOf(first.reading))).size;
     const left = figures.length > 0 && arms > MOST_DRAWN ? `<p class="muted">The plots show the first ${MOST_DRAWN} of ${arms} methods.</p>` : '';
     const cells = rows.map((row) => row.map(escapeHtml));
-    return `<section><h2>${escapeHtml(study.title)}</h2><p class="muted">Per cent, mean ± standard deviation; ${escapeHtml(basis)}.</p><div class="charts">${figures.join('')}</div>${left}${table(head.map(escapeHtml), cells)}</section>`;
+    const failing = degradedTable(study);
+    const degraded = failing === undefined ? '' : `<h3>Where one modality fails</h3><p class="muted">${escapeHtml(sentence(failing.basis))}</p>${table(failing.head.map(escapeHtml), failing.rows.map((row) => row.map(escapeHtml)))}`;
+    return `<section><h2>${escapeHtml(study.title)}</h2><p class="muted">Per cent, mean ± standard deviation; ${escapeHtml(basis)}.</p><div class="charts">${figures.join('')}</div>${left}${table(head.map(escapeHtml), cells)}${degraded}</section>`;
   });
   const body = [
     `<header><p class="eyebrow">Antiphon experiment</p><h1>${escapeHtml(name)}</h1>${description === undefined ? '' : `<p>${escapeHtml(description)}</p>`}</header>`,

@@ -1,6 +1,7 @@
-import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
+import { failingLots } from '../../coordinator/evaluate.ts';
+import { evaluateRobustness, evaluateSamples, type DegradedModality } from '../../shared/fusion/evaluate.ts';
 import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
-import type { Metrics, ScoredSamples } from '../../shared/fusion/evaluation.ts';
+import type { DegradedMetrics, Metrics, Robustness, ScoredSamples } from '../../shared/fusion/evaluation.ts';
 import { computeMetrics } from '../../shared/fusion/metrics.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import { canonicalJson } from '../../shared/ledger/canonical.ts';
@@ -20,6 +21,8 @@ export interface ReadResult {
   /** Share of the mean non-private accuracy of the same study, preset, changes and rule; null where the experiment has none. */
   readonly kept: number | null;
   readonly attack: AttackFigures | null;
+  /** Where one modality fails a share of the test part, a mean over the modalities; empty where the experiment does not ask. */
+  readonly degraded: readonly (DegradedMetrics & Pick<Robustness, 'degradation' | 'share'>)[];
 }
 
 export interface AttackFigures {
@@ -29,7 +32,7 @@ export interface AttackFigures {
 }
 
 /** Applies every reading's fusion to the scores of its trained cell; readings of cells that are not finished are left out. Pure. */
-export function readResults(readings: readonly Reading[], finishedOf: (reading: Reading) => FinishedCell | undefined): readonly ReadResult[] {
+export function readResults(readings: readonly Reading[], finishedOf: (reading: Reading) => FinishedCell | undefined, { degraded }: { readonly degraded: boolean }): readonly ReadResult[] {
   const alone = new Map<FinishedCell, Readonly<Record<string, number>>>();
   const rows = readings.flatMap((reading) => {
     const finished = finishedOf(reading);
@@ -38,7 +41,9 @@ export function readResults(readings: readonly Reading[], finishedOf: (reading: 
     const perModality = alone.get(finished) ?? Object.fromEntries(Object.entries(evaluateSamples(test, reading.fusion).perModality).map(([name, { accuracy }]) => [name, accuracy]));
     alone.set(finished, perModality);
     const attack = finished.membership === undefined ? null : attackFigures(finished.membership);
-    return [{ reading, finished, test: metricsOf({ ...test, temperatures: fitFusedTemperatures(selection, reading.fusion, [reading.rule]) }, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: perModality, attack }];
+    const tempered = { ...test, temperatures: fitFusedTemperatures(selection, reading.fusion, [reading.rule]) };
+    const failing = degraded ? degradedOf(tempered, finished.scores.degraded, reading) : [];
+    return [{ reading, finished, test: metricsOf(tempered, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: perModality, attack, degraded: failing }];
   });
   const reference = groupBy(rows.filter(({ reading }) => reading.cell.epsilon === 'none'), ({ reading }) => armOf(reading));
   return rows.map((row) => {
@@ -50,6 +55,10 @@ export function readResults(readings: readonly Reading[], finishedOf: (reading: 
 function metricsOf(samples: ScoredSamples, { rule, fusion }: Reading): Metrics {
   const { labels, classes } = samples;
   return computeMetrics({ probabilities: fuse(rule, samples, fusion).probabilities, labels, classes });
+}
+
+function degradedOf(samples: ScoredSamples, degraded: readonly DegradedModality[], { rule, fusion }: Reading): ReadResult['degraded'] {
+  return evaluateRobustness(samples, { degraded, rules: [rule], spec: fusion, uniform: failingLots() }).map(({ degradation, share, fused }) => ({ degradation, share, ...fused[rule] }));
 }
 
 /** Of the study's own fused answer, the strongest of the attacks at each figure, as an auditor counts. */

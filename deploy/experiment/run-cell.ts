@@ -7,7 +7,7 @@ import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import { simulate, startChild } from '../simulate.ts';
 import { writeSyntheticData } from '../synthetic.ts';
-import { cellFiles, claimAttempt, membershipFromUnknown, readMembership, readResult, removeOtherAttempts, writeResult, type CellIdentity, type CellMembership, type CellResult } from './cell-store.ts';
+import { cellFiles, claimAttempt, membershipFromUnknown, readMembership, readResult, readScores, removeOtherAttempts, writeResult, type CellIdentity, type CellMembership, type CellResult } from './cell-store.ts';
 import type { Cell, StudySource } from './grid.ts';
 import { scoreRun, type RunScores } from './scores.ts';
 
@@ -32,17 +32,28 @@ export interface CellRunner {
 }
 
 /** What is there of a cell already. */
-export async function resumeCell({ identity, folder, references }: CellJob): Promise<{ readonly trained: Omit<FinishedCell, 'membership'> | undefined; readonly membership: CellMembership | undefined; readonly done: boolean }> {
-  const trained = await readResult(folder, identity);
-  const membership = trained === undefined || references === undefined ? undefined : await readMembership(folder, references);
-  return { trained, membership, done: trained !== undefined && (references === undefined || membership !== undefined) };
+export interface ResumedCell {
+  readonly result: CellResult | undefined;
+  readonly scores: RunScores | undefined;
+  readonly membership: CellMembership | undefined;
 }
 
-/** Trains what is not trained, by `simulate`, and attacks what is not attacked, by `audit --membership`. */
+export async function resumeCell({ identity, folder, references }: CellJob): Promise<ResumedCell> {
+  const result = await readResult(folder, identity);
+  if (result === undefined) return { result, scores: undefined, membership: undefined };
+  return { result, scores: await readScores(folder), membership: references === undefined ? undefined : await readMembership(folder, references) };
+}
+
+/** Undefined where something of it is missing. */
+export function finishedOf({ result, scores, membership }: ResumedCell, { references }: CellJob): FinishedCell | undefined {
+  return result === undefined || scores === undefined || (references !== undefined && membership === undefined) ? undefined : { result, scores, membership };
+}
+
+/** Trains what is not trained, by `simulate`, scores what is not scored, and attacks what is not attacked, by `audit --membership`. */
 export async function runCell(job: CellJob, runner: CellRunner): Promise<FinishedCell> {
   const { folder, references } = job;
   const found = await resumeCell(job);
-  const trained = found.trained ?? (await train(job, runner));
+  const trained = await trainedCell(job, runner, found);
   await removeOtherAttempts(folder, trained.result.run);
   if (references === undefined || found.membership !== undefined) return { ...trained, membership: found.membership };
   const run = join(folder, trained.result.run);
@@ -51,6 +62,25 @@ export async function runCell(job: CellJob, runner: CellRunner): Promise<Finishe
   if (membership === undefined) throw new AntiphonError('internal', `the membership audit of ${run} said: ${line.slice(0, 200)}`);
   await writeFileAtomic(cellFiles(folder).membership, `${line}\n`);
   return { ...trained, membership };
+}
+
+async function trainedCell(job: CellJob, runner: CellRunner, { result, scores }: ResumedCell): Promise<Omit<FinishedCell, 'membership'>> {
+  if (result !== undefined && scores !== undefined) return { result, scores };
+  const again = result === undefined ? undefined : await scoreAgain(job, runner, result);
+  return again ?? train(job, runner);
+}
+
+/** A trained model, asked again; undefined where its run is no longer there or no longer whole, so that it has to be trained anew. */
+async function scoreAgain({ cell, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
+  const run = join(folder, result.run);
+  try {
+    const scores = await scoreRun({ folder: run, data: dataOf(cell.source, run), backend });
+    await writeResult(folder, { result, scores });
+    return { result, scores };
+  } catch (error) {
+    if (error instanceof AntiphonError) return undefined;
+    throw error;
+  }
 }
 
 async function train({ cell, identity, folder }: CellJob, { backend, signal, show }: CellRunner): Promise<Omit<FinishedCell, 'membership'>> {

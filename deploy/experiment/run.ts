@@ -7,12 +7,12 @@ import { makeFolder } from '../../shared/platform/folder.ts';
 import { UNCHARGED } from '../audit/uncharged.ts';
 import type { DisplayInput } from '../display.ts';
 import { cellHash, identityOf } from './cell-store.ts';
-import { resultsCsv } from './csv.ts';
+import { degradedCsv, resultsCsv } from './csv.ts';
 import { expandStudy, type Cell, type Reading } from './grid.ts';
 import { experimentPage } from './page.ts';
 import { createProgress, type ExperimentProgress } from './progress.ts';
 import { readResults, studyLines } from './results.ts';
-import { resumeCell, runCell, type CellJob, type FinishedCell } from './run-cell.ts';
+import { finishedOf, resumeCell, runCell, type CellJob, type FinishedCell } from './run-cell.ts';
 import type { Experiment } from './schema.ts';
 import { chosen } from './settings.ts';
 import { dataDigest, findStudy, type Shipped } from './sources.ts';
@@ -52,14 +52,17 @@ export async function runExperiment(run: ExperimentRun): Promise<void> {
   if (cellJobs.length === 0) throw new AntiphonError('data-invalid', `no study of experiment "${experiment.name}" has its records here: give the folder above them with --data DIR`);
   // 2. What has a result already.
   const finished = new Map<Cell, FinishedCell>();
+  const trained = new Set<Cell>();
   for (const job of cellJobs) {
-    const { trained, membership, done } = await resumeCell(job);
-    if (trained !== undefined && done) finished.set(job.cell, { ...trained, membership });
+    const found = await resumeCell(job);
+    const whole = finishedOf(found, job);
+    if (whole !== undefined) finished.set(job.cell, whole);
+    if (found.result !== undefined) trained.add(job.cell);
   }
   const wanted = cellJobs.filter(({ cell }) => chosen(cell.name, run.only));
   if (wanted.length === 0) throw new AntiphonError('usage', `--only ${run.only.join(' ')} chooses none of the ${cellJobs.length} cells; see their names with --dry-run`);
   if (run.dryRun) {
-    for (const { cell, folder } of wanted) write(`${finished.has(cell) ? 'done  ' : 'to run'}  ${folder.slice(-20)}  ${cell.name}\n`);
+    for (const { cell, folder } of wanted) write(`${finished.has(cell) ? 'done    ' : trained.has(cell) ? 'to score' : 'to run  '}  ${folder.slice(-20)}  ${cell.name}\n`);
     write(`${wanted.length} cells, ${wanted.filter(({ cell }) => finished.has(cell)).length} done; ${readings.length} readings of ${cellJobs.length} cells in ${out}\n`);
     return;
   }
@@ -77,16 +80,17 @@ export async function runExperiment(run: ExperimentRun): Promise<void> {
     progress.close();
   }
   // 4. Tables, results.csv, report.html.
-  const results = readResults(readings, ({ cell }) => finished.get(cell));
+  const results = readResults(readings, ({ cell }) => finished.get(cell), experiment);
   const studies = studyLines(results);
   const all = [...remarks, ...failed.map(({ cell, message }) => `failed ${cell.name}: ${message}`), ...(finished.size < cellJobs.length ? [`${finished.size} of ${cellJobs.length} cells have results.`] : [])];
   if (results.length > 0) {
     write(`\n${formatTables(studies, display)}\n`);
     await writeFileAtomic(join(out, 'results.csv'), resultsCsv(results));
+    if (experiment.degraded) await writeFileAtomic(join(out, 'degraded.csv'), degradedCsv(results));
     await writeFileAtomic(join(out, 'report.html'), experimentPage({ name: experiment.name, description: experiment.description, studies, remarks: all, plotLibrary: await loadPlotLibrary() }));
   }
   for (const remark of all) write(`${remark}\n`);
-  if (results.length > 0) write(`files in ${out}: report.html, results.csv, cells/\n`);
+  if (results.length > 0) write(`files in ${out}: report.html, results.csv, ${experiment.degraded ? 'degraded.csv, ' : ''}cells/\n`);
   if (signal.aborted) throw new AntiphonError('interrupted', `stopped after ${finished.size} of ${cellJobs.length} cells; to go on: the same command`);
   if (failed.length > 0) throw new AntiphonError('study-failed', `${failed.length} of ${wanted.length} cells failed (see above); the same command tries them again`);
 }
@@ -126,7 +130,7 @@ async function work(shift: { readonly run: ExperimentRun; readonly readings: rea
       const outcome = await runCell(job, { backend, signal, show: (event) => { progress.event(cell, event); } });
       finished.set(cell, outcome);
       const { epsilon } = outcome.result.spent;
-      const results = readResults(readings.filter((reading) => reading.cell === cell), () => outcome);
+      const results = readResults(readings.filter((reading) => reading.cell === cell), () => outcome, { degraded: false });
       progress.finished(cell, { seconds: secondsOf(), failed: false, text: `${accuracyText(results)}, epsilon ${epsilon?.toFixed(3) ?? 'infinity'}` });
     } catch (error) {
       if (stopped()) return;

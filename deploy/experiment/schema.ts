@@ -54,6 +54,8 @@ const experimentSchema = z.strictObject({
   overrides: overrides.default({}),
   /** The fusion rules that are reported; omitted: the preset's own. */
   rules: z.array(z.enum(FUSION_RULES)).min(1).optional(),
+  /** Also where one modality fails 10, 30 and 50 % of the test samples (shared/fusion/degrade.ts). */
+  degraded: z.boolean().default(false),
   /** Attack every trained model, as `audit --membership`. */
   membership: z.boolean().default(false),
   /** Its reference models. */

@@ -3,6 +3,8 @@ import { createScorer } from '../../coordinator/evaluate.ts';
 import { fromBase64, toBase64 } from '../../shared/base64.ts';
 import { invariant } from '../../shared/errors.ts';
 import { buildEvaluationSet } from '../../shared/data/evaluation-set.ts';
+import { DEGRADATIONS } from '../../shared/fusion/degrade.ts';
+import type { DegradedModality } from '../../shared/fusion/evaluate.ts';
 import type { ScoredModality, ScoredSamples } from '../../shared/fusion/evaluation.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
@@ -16,6 +18,8 @@ export interface RunScores {
   readonly selection: ScoredSamples;
   /** For the numbers that are reported. */
   readonly test: ScoredSamples;
+  /** The test part once more, every modality degraded in every way for all of it. */
+  readonly degraded: readonly DegradedModality[];
 }
 
 /** The TFJS engine is one to a process: one model at a time. */
@@ -32,26 +36,25 @@ async function scoreInTurn({ folder, data, backend }: { readonly folder: string;
   const { study, networks, model } = await openFinishedRun(folder);
   const [selection, test] = await Promise.all((['selection', 'test'] as const).map((part) => buildEvaluationSet({ study, part, files: openDataFolder(data), primitives })));
   invariant(selection !== undefined && test !== undefined, 'two evaluation sets');
-  // Calibrated whatever the study says: a cell that does not calibrate reads the other logits.
+  // Calibrated whatever the study says: a rule that does not calibrate leaves temperatures and reliabilities alone.
   const scorer = await createScorer({ model, networks, selection, fusion: { ...study.fusion, calibration: 'selection' } });
-  return { selection: await scorer.score(selection), test: await scorer.score(test) };
+  return { selection: await scorer.score(selection), test: await scorer.score(test), degraded: await scorer.scoreDegraded(test) };
 }
 
-const part = z.strictObject({
-  classes: z.int().min(2),
-  labels: z.array(z.int().min(0)),
-  /** `logits`, calibrated, and `uncalibrated`: [samples, classes] little-endian float32, base64; `present`: one digit a sample. */
-  modalities: z.record(z.string(), z.strictObject({ logits: z.string(), uncalibrated: z.string(), present: z.string().regex(/^[01]*$/) })),
-});
-const scoresSchema = z.strictObject({ antiphonScores: z.literal(2), selection: part, test: part });
+/** Floats are little-endian float32, base64. `logits` [samples, classes]; `reliability` [samples]; `present`: one digit a sample. */
+const scored = z.strictObject({ logits: z.string(), present: z.string().regex(/^[01]*$/), temperature: z.number().positive(), reliability: z.string() });
+const part = z.strictObject({ classes: z.int().min(2), labels: z.array(z.int().min(0)), modalities: z.record(z.string(), scored) });
+const degradedPart = scored.extend({ modality: z.string(), degradation: z.enum(DEGRADATIONS) });
+const scoresSchema = z.strictObject({ antiphonScores: z.literal(3), selection: part, test: part, degraded: z.array(degradedPart) });
 
-export function formatScores({ selection, test }: RunScores): string {
-  const write = ({ classes, labels, modalities }: ScoredSamples): z.input<typeof part> => ({
-    classes,
-    labels: Array.from(labels),
-    modalities: Object.fromEntries(Object.entries(modalities).map(([name, { logits, uncalibrated = logits, present }]) => [name, { logits: toBase64(littleEndian(logits)), uncalibrated: toBase64(littleEndian(uncalibrated)), present: Array.from(present).join('') }])),
-  });
-  return `${JSON.stringify({ antiphonScores: 2, selection: write(selection), test: write(test) })}\n`;
+export function formatScores({ selection, test, degraded }: RunScores): string {
+  const writePart = ({ classes, labels, modalities }: ScoredSamples): z.input<typeof part> => ({ classes, labels: Array.from(labels), modalities: Object.fromEntries(Object.entries(modalities).map(([name, one]) => [name, writeModality(one)])) });
+  const failing = degraded.map(({ modality, degradation, ...one }) => ({ modality, degradation, ...writeModality(one) }));
+  return `${JSON.stringify({ antiphonScores: 3, selection: writePart(selection), test: writePart(test), degraded: failing } satisfies z.input<typeof scoresSchema>)}\n`;
+}
+
+function writeModality({ logits, present, temperature = 1, reliability }: ScoredModality): z.input<typeof scored> {
+  return { logits: toBase64(littleEndian(logits)), present: Array.from(present).join(''), temperature, reliability: toBase64(littleEndian(reliability ?? new Float32Array(present.length).fill(1))) };
 }
 
 /** Undefined for what `formatScores` has not written. */
@@ -59,18 +62,28 @@ export function scoresFromUnknown(value: unknown): RunScores | undefined {
   const parsed = scoresSchema.safeParse(value);
   if (!parsed.success) return undefined;
   const [selection, test] = [readPart(parsed.data.selection), readPart(parsed.data.test)];
-  return selection === undefined || test === undefined ? undefined : { selection, test };
+  if (selection === undefined || test === undefined) return undefined;
+  const degraded = parsed.data.degraded.flatMap(({ modality, degradation, ...one }) => {
+    const read = readModality(one, test);
+    return read === undefined || test.modalities[modality] === undefined ? [] : [{ modality, degradation, ...read }];
+  });
+  return degraded.length === parsed.data.degraded.length ? { selection, test, degraded } : undefined;
 }
 
 function readPart({ classes, labels, modalities }: z.output<typeof part>): ScoredSamples | undefined {
   if (labels.some((label) => label >= classes)) return undefined;
   const read: Record<string, ScoredModality> = {};
   for (const [name, modality] of Object.entries(modalities)) {
-    const [logits, uncalibrated] = [modality.logits, modality.uncalibrated].map((text) => readFloats(text, labels.length * classes));
-    if (logits === undefined || uncalibrated === undefined || modality.present.length !== labels.length) return undefined;
-    read[name] = { logits, uncalibrated, present: Uint8Array.from(modality.present, Number) };
+    const one = readModality(modality, { labels, classes });
+    if (one === undefined) return undefined;
+    read[name] = one;
   }
   return { classes, labels: Int32Array.from(labels), modalities: read };
+}
+
+function readModality({ logits, present, temperature, reliability }: z.output<typeof scored>, { labels, classes }: { readonly labels: { readonly length: number }; readonly classes: number }): ScoredModality | undefined {
+  const [numbers, believed] = [readFloats(logits, labels.length * classes), readFloats(reliability, labels.length)];
+  return numbers === undefined || believed === undefined || present.length !== labels.length ? undefined : { logits: numbers, present: Uint8Array.from(present, Number), temperature, reliability: believed };
 }
 
 function readFloats(base64: string, count: number): Float32Array | undefined {

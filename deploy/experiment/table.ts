@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
+import type { DegradedMetrics } from '../../shared/fusion/evaluation.ts';
 import { poolName } from '../../coordinator/report/fusion-rows.ts';
 import type { Reading } from './grid.ts';
 import { spreadOf, type Line, type ReadResult, type StudyLines } from './results.ts';
@@ -67,6 +68,30 @@ function rowOf(line: Line, { modalities, attacked }: { readonly modalities: read
   ];
 }
 
+/** The share of failing samples that tables show; the others are in degraded.csv. */
+const SHOWN_SHARE = 0.3;
+
+/** Accuracy and calibration error in per cent, negative log-likelihood in nats, means over modalities and seeds, where one modality fails some samples; undefined where nobody asked. */
+export function degradedTable({ lines }: StudyLines): StudyTable | undefined {
+  const kinds = (lines[0]?.first.degraded ?? []).filter(({ share }) => share === SHOWN_SHARE).map(({ degradation }) => degradation);
+  if (kinds.length === 0) return undefined;
+  const text = (all: readonly (DegradedMetrics | undefined)[]): string => {
+    const some = all.filter((one) => one !== undefined);
+    const mean = (of: (one: DegradedMetrics) => number): number => spreadOf(some.map(of)).mean;
+    return `${(100 * mean(({ accuracy }) => accuracy)).toFixed(1)} / ${(100 * mean(({ ece15 }) => ece15)).toFixed(1)} / ${mean(({ nll }) => nll).toFixed(3)}`;
+  };
+  return {
+    basis: `accuracy / ECE15 in per cent / NLL in nats, means over seeds and modalities, where one modality fails ${100 * SHOWN_SHARE} % of the samples; other shares are in degraded.csv`,
+    head: ['method', 'epsilon', 'intact', ...kinds],
+    rows: lines.map((line) => [
+      methodOf(line),
+      String(line.first.reading.cell.epsilon),
+      text(line.results.map(({ test }) => test)),
+      ...kinds.map((kind) => text(line.results.map(({ degraded }) => degraded.find(({ degradation, share }) => degradation === kind && share === SHOWN_SHARE)))),
+    ]),
+  };
+}
+
 /** An area is no share of anything: as a number. */
 function areaText(areas: readonly number[]): string {
   if (areas.length === 0) return '–';
@@ -78,10 +103,14 @@ export function formatTables(studies: readonly StudyLines[], { color }: { readon
   const paint = createColors(color);
   return studies
     .map((study) => {
-      const { basis, head, rows } = studyTable(study);
-      const table = new Table({ head: [...head], colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')), style: tableStyle(color) });
-      for (const row of rows) table.push([...row]);
-      return `${paint.bold(study.title)}: per cent, mean ± standard deviation; ${basis}\n${table.toString()}\n`;
+      const draw = ({ head, rows }: StudyTable): string => {
+        const table = new Table({ head: [...head], colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')), style: tableStyle(color) });
+        for (const row of rows) table.push([...row]);
+        return `${table.toString()}\n`;
+      };
+      const [all, failing] = [studyTable(study), degradedTable(study)];
+      const main = `${paint.bold(study.title)}: per cent, mean ± standard deviation; ${all.basis}\n${draw(all)}`;
+      return failing === undefined ? main : `${main}\n${paint.bold(study.title)}: ${failing.basis}\n${draw(failing)}`;
     })
     .join('\n');
 }

@@ -4,7 +4,7 @@ import { logSoftmax } from './hybrid.ts';
 /**
  * What the public selection part teaches about one modality of a released model: post-processing, which costs no privacy. Ours, beyond the paper; the
  * temperature is Guo et al. 2017's.
- *   logits / (T (1 + discount * excess)),  excess = max(0, |atypicality| - 2)
+ *   logits / T * reliability,  reliability = 1 / (1 + discount * excess),  excess = max(0, |atypicality| - 2)
  * A record unlike all selection records is believed less, by as much as the selection records' own noisy copies deserve.
  */
 export interface ModalityCalibration {
@@ -20,6 +20,7 @@ export const UNCALIBRATED: ModalityCalibration = { temperature: 1, discount: 0 }
 export interface ScoredRecords {
   /** [records, classes] */
   readonly logits: Float32Array;
+  /** 0 also where a record says nothing (typicality.ts). */
   readonly present: Uint8Array;
   /** shared/fusion/typicality.ts; undefined: every record counts as usual. */
   readonly atypicality: Float64Array | undefined;
@@ -41,23 +42,22 @@ export function calibrate({ labels, clean, degraded }: { readonly labels: Int32A
   return { temperature, discount: DISCOUNTS[costs.indexOf(Math.min(...costs))] ?? 0 };
 }
 
-/** [records, classes] */
-export function calibrated({ logits, present, atypicality }: ScoredRecords, calibration: ModalityCalibration): Float32Array<ArrayBuffer> {
-  const classes = logits.length / present.length;
-  return logits.map((logit, k) => logit / sharpness(calibration, atypicality?.[Math.floor(k / classes)]));
+/** [records], in (0, 1], and 0 for a record that is not there or says nothing: 1 / (1 + discount * excess). What a calibrated logit is: logit / temperature * reliability. */
+export function reliabilityOf({ discount }: ModalityCalibration, { present, atypicality }: Pick<ScoredRecords, 'present' | 'atypicality'>): Float32Array<ArrayBuffer> {
+  return Float32Array.from(present, (there, i) => (there === 0 ? 0 : 1 / (1 + discount * excess(atypicality?.[i]))));
 }
 
-function sharpness({ temperature, discount }: ModalityCalibration, atypicality = 0): number {
-  return temperature * (1 + discount * Math.max(0, Math.abs(atypicality) - TYPICAL_TO));
+function excess(atypicality = 0): number {
+  return Math.max(0, Math.abs(atypicality) - TYPICAL_TO);
 }
 
 /** Negative log-likelihood of the labels, nats, over the records that are there. */
-function surprise(labels: Int32Array, { logits, present, atypicality }: ScoredRecords, calibration: ModalityCalibration): number {
+function surprise(labels: Int32Array, { logits, present, atypicality }: ScoredRecords, { temperature, discount }: ModalityCalibration): number {
   const classes = logits.length / present.length;
   let sum = 0;
   for (let i = 0; i < present.length; i += 1) {
     if (present[i] === 0) continue;
-    const divisor = sharpness(calibration, atypicality?.[i]);
+    const divisor = temperature * (1 + discount * excess(atypicality?.[i]));
     sum -= logSoftmax(logits.subarray(i * classes, (i + 1) * classes).map((logit) => logit / divisor))[labels[i]!]!;
   }
   return sum;

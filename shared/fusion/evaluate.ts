@@ -1,9 +1,9 @@
 import type { FusionSpec } from '../study/schema.ts';
 import { DEGRADATIONS, type Degradation } from './degrade.ts';
-import { FUSION_RULES, type Evaluation, type FusionRule, type Metrics, type Robustness, type ScoredModality, type ScoredSamples } from './evaluation.ts';
+import { FUSION_RULES, type DegradedMetrics, type Evaluation, type FusionRule, type Metrics, type Robustness, type ScoredModality, type ScoredSamples } from './evaluation.ts';
 import { logSoftmax } from './hybrid.ts';
 import { computeMetrics } from './metrics.ts';
-import { fuse, logitsFor } from './rules.ts';
+import { fuse, logitsOf, speaks } from './rules.ts';
 
 /** Every modality alone and every fusion rule, on the same samples. */
 export function evaluateSamples(samples: ScoredSamples, spec: FusionSpec): Evaluation {
@@ -18,13 +18,12 @@ export function evaluateSamples(samples: ScoredSamples, spec: FusionSpec): Evalu
   return { samples: labels.length, perModality: Object.fromEntries(Object.keys(samples.modalities).map((name) => [name, metricsAlone(samples, name, spec)])), fused, weights };
 }
 
-function metricsAlone({ labels, classes, modalities }: ScoredSamples, name: string, spec: FusionSpec): Metrics {
-  const { present } = modalities[name]!;
-  const logits = logitsFor(modalities[name]!, spec.calibration);
-  const having = Array.from(present.keys()).filter((i) => present[i] === 1);
+function metricsAlone({ labels, classes, modalities }: ScoredSamples, name: string, { calibration }: FusionSpec): Metrics {
+  const modality = modalities[name]!;
+  const having = Array.from(labels.keys()).filter((i) => speaks(modality, i, calibration));
   const probabilities = new Float64Array(having.length * classes);
   having.forEach((i, row) => {
-    probabilities.set(logSoftmax(logits.subarray(i * classes, (i + 1) * classes)).map(Math.exp), row * classes);
+    probabilities.set(logSoftmax(logitsOf(modality, i, { classes, calibration })).map(Math.exp), row * classes);
   });
   return computeMetrics({ probabilities, labels: Int32Array.from(having, (i) => labels[i]!), classes });
 }
@@ -46,32 +45,35 @@ export interface DegradedModality extends ScoredModality {
 
 const SHARES = [0.1, 0.3, 0.5];
 
-/** Every rule where one modality fails a share of the samples: the same ones for every kind of failure and every rule. `uniform` in [0, 1), public randomness. */
-export function evaluateRobustness(samples: ScoredSamples, { degraded, spec, uniform }: { readonly degraded: readonly DegradedModality[]; readonly spec: FusionSpec; readonly uniform: () => number }): readonly Robustness[] {
-  const lots = Float64Array.from(samples.labels, uniform);
+/** Rules where one modality fails a share of the samples: the same ones for every kind of failure and every rule. `uniform` in [0, 1), public randomness. */
+export function evaluateRobustness<Rule extends FusionRule>(
+  samples: ScoredSamples,
+  { degraded, rules, spec, uniform }: { readonly degraded: readonly DegradedModality[]; readonly rules: readonly Rule[]; readonly spec: FusionSpec; readonly uniform: () => number },
+): readonly Robustness<Rule>[] {
+  const { labels, classes } = samples;
+  const lots = Float64Array.from(labels, uniform);
   return DEGRADATIONS.flatMap((degradation) =>
     SHARES.map((share) => {
-      const those = degraded.filter((one) => one.degradation === degradation);
-      const fused = {} as Record<FusionRule, Pick<Metrics, 'accuracy' | 'ece15'>>;
-      for (const rule of FUSION_RULES) {
-        const metrics = those.map((one) => {
-          const some = { ...samples, modalities: { ...samples.modalities, [one.modality]: mixed(samples, one, (i) => lots[i]! < share) } };
-          return computeMetrics({ probabilities: fuse(rule, some, spec).probabilities, labels: samples.labels, classes: samples.classes });
-        });
+      const failing = degraded
+        .filter((one) => one.degradation === degradation)
+        .map((one) => ({ ...samples, modalities: { ...samples.modalities, [one.modality]: mixed(samples, one, (i) => lots[i]! < share) } }));
+      const fused = {} as Record<Rule, DegradedMetrics>;
+      for (const rule of rules) {
+        const metrics = failing.map((some) => computeMetrics({ probabilities: fuse(rule, some, spec).probabilities, labels, classes }));
         const mean = (of: (one: Metrics) => number): number => metrics.reduce((sum, one) => sum + of(one), 0) / metrics.length;
-        fused[rule] = { accuracy: mean(({ accuracy }) => accuracy), ece15: mean(({ ece15 }) => ece15) };
+        fused[rule] = { accuracy: mean(({ accuracy }) => accuracy), ece15: mean(({ ece15 }) => ece15), nll: mean(({ nll }) => nll) };
       }
       return { degradation, share, fused };
     }),
   );
 }
 
-function mixed({ modalities, classes }: ScoredSamples, failing: DegradedModality, fails: (sample: number) => boolean): ScoredModality {
+function mixed({ modalities, labels, classes }: ScoredSamples, failing: DegradedModality, fails: (sample: number) => boolean): ScoredModality {
   const sound = modalities[failing.modality]!;
-  const rows = (intact: Float32Array, failed: Float32Array): Float32Array => intact.map((logit, k) => (fails(Math.floor(k / classes)) ? failed[k]! : logit));
   return {
-    logits: rows(sound.logits, failing.logits),
-    uncalibrated: rows(sound.uncalibrated ?? sound.logits, failing.uncalibrated ?? failing.logits),
+    logits: sound.logits.map((logit, k) => (fails(Math.floor(k / classes)) ? failing.logits[k]! : logit)),
     present: sound.present.map((there, i) => (fails(i) ? failing.present[i]! : there)),
+    ...(sound.temperature === undefined ? {} : { temperature: sound.temperature }),
+    reliability: Float32Array.from(labels, (_, i) => (fails(i) ? failing : sound).reliability?.[i] ?? 1),
   };
 }

@@ -14,6 +14,11 @@ export interface Metrics {
   /** Expected calibration error, equal-width bins on the top probability (Guo et al. 2017). */
   readonly ece10: number;
   readonly ece15: number;
+  /**
+   * The ECE of 15 bins that these confidences would show on so many samples if every one of them were exactly right: what of `ece15` is the small number of samples.
+   * sum over bins of sqrt(2 / pi sum p (1 - p)) / N: the mean absolute value of a normal of each bin's variance.
+   */
+  readonly ece15Perfect: number;
   /** Accuracy over the samples with top probability in [0, 0.5]; null when there are none. */
   readonly confAccLow: number | null;
   readonly confAccLowCount: number;
@@ -41,12 +46,14 @@ export interface Evaluation {
   readonly weights: Readonly<Record<string, { readonly mean: number; readonly samples: number }>>;
 }
 
+export type DegradedMetrics = Pick<Metrics, 'accuracy' | 'ece15' | 'nll'>;
+
 /** The same test samples with one modality degraded for a share of them, as a mean over the modalities. */
-export interface Robustness {
+export interface Robustness<Rule extends FusionRule = FusionRule> {
   readonly degradation: Degradation;
   /** Of the samples that have the modality. */
   readonly share: number;
-  readonly fused: Readonly<Record<FusionRule, Pick<Metrics, 'accuracy' | 'ece15'>>>;
+  readonly fused: Readonly<Record<Rule, DegradedMetrics>>;
 }
 
 /** Aligned samples with the logits of every modality; `present[m][i]` is 1 where sample i has modality m. */
@@ -62,9 +69,11 @@ export interface ScoredSamples {
 export type FusedTemperatures = Readonly<Partial<Record<FusionRule, number>>>;
 
 export interface ScoredModality {
-  /** [samples, classes], calibrated. */
+  /** [samples, classes], as the model gives them. */
   readonly logits: Float32Array;
-  /** As the model gives them; omitted: the same. */
-  readonly uncalibrated?: Float32Array;
   readonly present: Uint8Array;
+  /** What the logits are divided by; omitted: 1. */
+  readonly temperature?: number;
+  /** [samples], in [0, 1]: how far the logits of each record are to be believed, which they are multiplied with; 0: as if it were not there. Omitted: 1. */
+  readonly reliability?: Float32Array;
 }

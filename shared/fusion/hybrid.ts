@@ -19,7 +19,9 @@ export function logSoftmax(logits: ArrayLike<number>): Float64Array {
   let sum = 0;
   for (let c = 0; c < logits.length; c += 1) sum += Math.exp(logits[c]! - highest);
   const shift = highest + Math.log(sum);
-  return Float64Array.from({ length: logits.length }, (_, c) => logits[c]! - shift);
+  const result = new Float64Array(logits.length);
+  for (let c = 0; c < logits.length; c += 1) result[c] = logits[c]! - shift;
+  return result;
 }
 
 /** Nats; 0 ln 0 = 0. */

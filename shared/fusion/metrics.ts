@@ -11,6 +11,8 @@ interface Bin {
   count: number;
   confidence: number;
   correct: number;
+  /** Of `correct`, were the confidences right. */
+  variance: number;
 }
 
 /** Accuracy, averages, calibration and likelihood of class probabilities; every definition is at its field in evaluation.ts. */
@@ -35,6 +37,7 @@ export function computeMetrics({ probabilities, labels, classes }: Predictions):
       bin.count += 1;
       bin.confidence += confidence;
       bin.correct += hit;
+      bin.variance += confidence * (1 - confidence);
     }
     if (confidence <= 0.5) {
       low.count += 1;
@@ -48,6 +51,7 @@ export function computeMetrics({ probabilities, labels, classes }: Predictions):
     ...averages(confusion),
     ece10: calibrationError(bins.ten, samples),
     ece15: calibrationError(bins.fifteen, samples),
+    ece15Perfect: share(bins.fifteen.reduce((sum, { variance }) => sum + Math.sqrt((2 / Math.PI) * Math.max(0, variance)), 0)),
     confAccLow: low.count === 0 ? null : low.correct / low.count,
     confAccLowCount: low.count,
     nll: share(nll),
@@ -57,7 +61,7 @@ export function computeMetrics({ probabilities, labels, classes }: Predictions):
 }
 
 function emptyBins(count: number): Bin[] {
-  return Array.from({ length: count }, () => ({ count: 0, confidence: 0, correct: 0 }));
+  return Array.from({ length: count }, () => ({ count: 0, confidence: 0, correct: 0, variance: 0 }));
 }
 
 /** sum over bins of |B| / N |accuracy - confidence|. */

@@ -14,12 +14,13 @@ export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec)
   const { classes, labels } = samples;
   const names = Object.keys(samples.modalities);
   const prior = normalised(spec.prior ?? new Array<number>(classes).fill(1));
-  const temperature = spec.calibration === 'none' ? 1 : (samples.temperatures?.[rule] ?? 1);
+  const calibration = calibrationOf(rule, spec);
+  const temperature = calibration === 'none' ? 1 : (samples.temperatures?.[rule] ?? 1);
   const probabilities = new Float64Array(labels.length * classes);
   const weights = Object.fromEntries(names.map((name) => [name, new Float64Array(labels.length)]));
   for (let i = 0; i < labels.length; i += 1) {
-    const available = names.filter((name) => samples.modalities[name]!.present[i] === 1);
-    const logs = available.map((name) => logSoftmax(logitsFor(samples.modalities[name]!, rule === 'product-uncalibrated' ? 'none' : spec.calibration).subarray(i * classes, (i + 1) * classes)));
+    const available = names.filter((name) => speaks(samples.modalities[name]!, i, calibration));
+    const logs = available.map((name) => logSoftmax(logitsOf(samples.modalities[name]!, i, { classes, calibration })));
     if (logs.length === 0) probabilities.set(prior, i * classes);
     else {
       const one = fuseOne(rule, { logs, spec, prior });
@@ -30,13 +31,33 @@ export function fuse(rule: FusionRule, samples: ScoredSamples, spec: FusionSpec)
   return { probabilities, weights };
 }
 
-function atTemperature(p: Float64Array, temperature: number): Float64Array {
-  return temperature === 1 ? p : logSoftmax(p.map((share) => Math.log(Math.max(share, 1e-300)) / temperature)).map(Math.exp);
+/**
+ * How much of the calibration a rule sees. Each record's reliability is part of the study's own rule and of the robust product; the rules that they are compared with are those
+ * of the literature, every one of them with fitted temperatures.
+ */
+export function calibrationOf(rule: FusionRule, { calibration }: Pick<FusionSpec, 'calibration'>): FusionSpec['calibration'] {
+  if (rule === 'product-uncalibrated') return 'none';
+  return rule === 'hybrid' || rule === 'robust' || calibration === 'none' ? calibration : 'temperature';
 }
 
-/** As the study calibrates, or as the model gives them. */
-export function logitsFor({ logits, uncalibrated = logits }: ScoredModality, calibration: FusionSpec['calibration']): Float32Array {
-  return calibration === 'none' ? uncalibrated : logits;
+/** Does the modality say anything about this sample? */
+export function speaks({ present, reliability }: ScoredModality, sample: number, calibration: FusionSpec['calibration']): boolean {
+  return present[sample] === 1 && (calibration !== 'selection' || (reliability?.[sample] ?? 1) > 0);
+}
+
+/** [classes] */
+export function logitsOf({ logits, temperature = 1, reliability }: ScoredModality, sample: number, { classes, calibration }: { readonly classes: number; readonly calibration: FusionSpec['calibration'] }): Float32Array {
+  const own = logits.subarray(sample * classes, (sample + 1) * classes);
+  if (calibration === 'none') return own;
+  const factor = (calibration === 'selection' ? (reliability?.[sample] ?? 1) : 1) / temperature;
+  return own.map((logit) => logit * factor);
+}
+
+function atTemperature(p: Float64Array, temperature: number): Float64Array {
+  if (temperature === 1) return p;
+  const logs = new Float64Array(p.length);
+  for (let c = 0; c < p.length; c += 1) logs[c] = Math.log(Math.max(p[c]!, 1e-300)) / temperature;
+  return logSoftmax(logs).map(Math.exp);
 }
 
 interface FusedOne {
@@ -57,9 +78,11 @@ function fuseOne(rule: FusionRule, { logs, spec, prior }: { readonly logs: reado
  * normalised to a sum of one: the disagreement term of the hybrid uncertainty, derived instead of postulated (its entropy term is in p_m itself: who is unsure says little).
  */
 function robust({ logs, prior, contamination }: { readonly logs: readonly Float64Array[]; readonly prior: Float64Array; readonly contamination: number }): FusedOne {
-  const factor = (log: Float64Array, c: number): number => ((1 - contamination) * Math.exp(log[c]!)) / prior[c]! + contamination;
-  const p = logSoftmax(prior.map((own, c) => Math.log(own) + logs.reduce((sum, log) => sum + Math.log(Math.max(factor(log, c), 1e-300)), 0))).map(Math.exp);
-  const sound = logs.map((log) => p.reduce((sum, share, c) => sum + share * (1 - contamination / Math.max(factor(log, c), 1e-300)), 0));
+  const factors = logs.map((log) => log.map((l, c) => Math.max(((1 - contamination) * Math.exp(l)) / prior[c]! + contamination, 1e-300)));
+  const joint = prior.map(Math.log);
+  for (const factor of factors) for (let c = 0; c < joint.length; c += 1) joint[c]! += Math.log(factor[c]!);
+  const p = logSoftmax(joint).map(Math.exp);
+  const sound = factors.map((factor) => p.reduce((sum, share, c) => sum + share * (1 - contamination / factor[c]!), 0));
   const total = sound.reduce((a, b) => a + b, 0);
   return { p, weights: Float64Array.from(sound, (one) => (total > 0 ? one / total : 1 / logs.length)) };
 }

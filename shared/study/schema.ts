@@ -135,8 +135,8 @@ const fusion = z.strictObject({
   pool: z.enum(['linear', 'log', 'robust']).default('robust'),
   /** Of the robust pool: how often a modality is about somebody else or about nothing. */
   contamination: z.number().min(0).max(0.5).default(0.02),
-  /** `selection`: every modality's temperature, and its discount for unusual records, are fitted on the public selection part (shared/fusion/calibration.ts). */
-  calibration: z.enum(['none', 'selection']).default('selection'),
+  /** Fitted on the public selection part (shared/fusion/calibration.ts): `temperature`: of every modality and of the fused answer; `selection`: also how far each record is to be believed. */
+  calibration: z.enum(['none', 'temperature', 'selection']).default('selection'),
   reference: z.enum(['consensus', 'leave-one-out']).default('consensus'),
   /** Public class prior of the log pool and the product; omitted: uniform. */
   prior: z.array(positive).min(2).optional(),

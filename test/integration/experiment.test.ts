@@ -61,8 +61,20 @@ it('killed after its first cell, an experiment runs the missing one only; later 
   expect(third.stdout).not.toMatch(/^\d\/2 /m);
   expect(rowsOf(out).map(({ epsilon, rule, alpha }) => `${epsilon} ${rule} ${rule === 'product' ? '' : alpha}`)).toEqual(['none hybrid 0.2', 'none hybrid 0.9', 'none product ', '3 hybrid 0.2', '3 hybrid 0.9', '3 product ']);
 
+  // Scores of another version are made again from the trained model; nothing else is.
+  const scores = kept!.replace('result.json', 'scores.json');
+  const before = readFileSync(scores, 'utf8');
+  writeFileSync(scores, before.replace('"antiphonScores":3', '"antiphonScores":2'));
+  expect((await run('experiment', file, '--out', out, '--dry-run', '--only', 'epsilon=none')).stdout).toMatch(/^to score {2}/);
+  grid(`${rounds} }`, 'degraded: true');
+  const fourth = await begin().finished;
+  expect(fourth.stdout).toContain('2 cells, 1 done before');
+  expect(fourth.stdout).toContain('one modality fails 30 % of the samples');
+  expect(readFileSync(scores, 'utf8')).toBe(before);
+  expect(readFileSync(join(out, 'degraded.csv'), 'utf8').trim().split('\n')).toHaveLength(1 + 2 * 13);
+
   const dry = await run('experiment', file, '--out', out, '--dry-run', '--only', 'epsilon=3');
-  expect(dry.stdout).toMatch(/^done {4}[0-9a-f]{20} {2}synthetic epsilon=3 seed=7 schedule\.rounds=2\n1 cells, 1 done/);
+  expect(dry.stdout).toMatch(/^done {6}[0-9a-f]{20} {2}synthetic epsilon=3 seed=7 schedule\.rounds=2\n1 cells, 1 done/);
 });
 
 it('a failed cell is told and the others go on, two at a time; trained models are attacked, and attacked once', async () => {

@@ -4,7 +4,9 @@ import { expandStudy, type Cell, type Grid, type StudySource } from '../../deplo
 import { identityOf, type CellMembership } from '../../deploy/experiment/cell-store.ts';
 import type { FinishedCell } from '../../deploy/experiment/run-cell.ts';
 import { parseExperiment } from '../../deploy/experiment/schema.ts';
-import type { ScoredSamples } from '../../shared/fusion/evaluation.ts';
+import { DEGRADATIONS } from '../../shared/fusion/degrade.ts';
+import type { DegradedModality } from '../../shared/fusion/evaluate.ts';
+import type { ScoredModality, ScoredSamples } from '../../shared/fusion/evaluation.ts';
 
 export const shippedStudy = (name: string): StudySource => {
   const path = fileURLToPath(new URL(`../../deploy/studies/${name}.yaml`, import.meta.url));
@@ -29,7 +31,7 @@ export function scoredSamples(right: number, samples = 50): ScoredSamples {
       return c === chosen ? sureness + (i % 7) / 10 : 0;
     });
   // Calibration has left them as they were.
-  const scored = (own: Float32Array): { readonly logits: Float32Array; readonly uncalibrated: Float32Array } => ({ logits: own, uncalibrated: own });
+  const scored = (own: Float32Array): Pick<Required<ScoredModality>, 'logits' | 'temperature' | 'reliability'> => ({ logits: own, temperature: 1, reliability: new Float32Array(samples).fill(1) });
   return {
     classes: 3,
     labels,
@@ -38,6 +40,13 @@ export function scoredSamples(right: number, samples = 50): ScoredSamples {
       hardly: { ...scored(logits(0.8, 7, 3)), present: Uint8Array.from({ length: samples }, (_, i) => (i === samples - 1 ? 0 : 1)) },
     },
   };
+}
+
+/** Every way to fail makes a modality say what is right of the sample after. */
+export function degradedModalities({ modalities, classes }: ScoredSamples): readonly DegradedModality[] {
+  return Object.entries(modalities).flatMap(([modality, { logits, present }]) =>
+    DEGRADATIONS.map((degradation) => ({ modality, degradation, logits: logits.map((_, k) => logits[(k + classes) % logits.length]!), present: degradation === 'missing' ? new Uint8Array(present.length) : present, temperature: 1, reliability: new Float32Array(present.length).fill(degradation === 'noise' ? 0.25 : 1) })),
+  );
 }
 
 export function finishedCell(cell: Cell, { right, membership }: { readonly right: number; readonly membership?: CellMembership }): FinishedCell {
@@ -53,7 +62,7 @@ export function finishedCell(cell: Cell, { right, membership }: { readonly right
       seconds: 12.5,
       accuracy: { hybrid: right / 10 },
     },
-    scores: { selection: scoredSamples(right, 20), test: scoredSamples(right) },
+    scores: { selection: scoredSamples(right, 20), test: scoredSamples(right), degraded: degradedModalities(scoredSamples(right)) },
     membership,
   };
 }

@@ -2,13 +2,14 @@ import fc from 'fast-check';
 import { parse } from 'csv-parse/sync';
 import { describe, expect, it } from 'vitest';
 import type { CellMembership } from '../../deploy/experiment/cell-store.ts';
-import { csvField, resultsCsv } from '../../deploy/experiment/csv.ts';
+import { csvField, degradedCsv, resultsCsv } from '../../deploy/experiment/csv.ts';
 import type { Cell, Grid } from '../../deploy/experiment/grid.ts';
 import { epsilonPlots, experimentPage } from '../../deploy/experiment/page.ts';
 import { createProgress, durationText, secondsLeft } from '../../deploy/experiment/progress.ts';
 import { readResults, spreadOf, studyLines, type ReadResult } from '../../deploy/experiment/results.ts';
-import { accuracyText, formatTables, spreadText } from '../../deploy/experiment/table.ts';
-import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
+import { accuracyText, degradedTable, formatTables, spreadText } from '../../deploy/experiment/table.ts';
+import { failingLots } from '../../coordinator/evaluate.ts';
+import { evaluateRobustness, evaluateSamples } from '../../shared/fusion/evaluate.ts';
 import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import { finishedCell, gridOf, scoredSamples } from '../support/experiment-cells.ts';
 
@@ -16,9 +17,9 @@ import { finishedCell, gridOf, scoredSamples } from '../support/experiment-cells
 const RIGHT: Readonly<Record<string, number>> = { 'none 1': 9, 'none 2': 10, '2 1': 8, '2 2': 7, '0.5 1': 6, '0.5 2': 6 };
 const rightOf = ({ epsilon, seed }: Cell): number => RIGHT[`${epsilon} ${seed}`] ?? 5;
 
-function read(grid: Grid, more: { readonly without?: (cell: Cell) => boolean; readonly membership?: CellMembership } = {}): readonly ReadResult[] {
+function read(grid: Grid, more: { readonly without?: (cell: Cell) => boolean; readonly membership?: CellMembership; readonly degraded?: boolean } = {}): readonly ReadResult[] {
   const finished = new Map(grid.cells.filter((cell) => more.without?.(cell) !== true).map((cell) => [cell, finishedCell(cell, { right: rightOf(cell), ...(more.membership === undefined ? {} : { membership: more.membership }) })]));
-  return readResults(grid.readings, ({ cell }) => finished.get(cell));
+  return readResults(grid.readings, ({ cell }) => finished.get(cell), { degraded: more.degraded ?? false });
 }
 
 const grid = gridOf('synthetic', 'epsilon: [none, 2, 0.5]', 'seeds: [1, 2]', 'rules: [hybrid, product]', 'overrides: { fusion.pool: [log], fusion.alpha: [0.3, 0.8] }');
@@ -49,6 +50,37 @@ describe('readings of trained cells', () => {
     expect(kept).toEqual(accuracies(0.5).map((accuracy) => accuracy / free));
     expect(kept[0]).toBeLessThan(1);
     expect(read(grid, { without: ({ epsilon }) => epsilon === 'none' }).every((result) => result.kept === null)).toBe(true);
+  });
+
+  it('tell what each rule is worth where a modality fails, if the experiment asks, in a table and a file of their own', () => {
+    const results = read(grid, { degraded: true });
+    const [first] = results;
+    expect(first!.degraded.map(({ degradation, share }) => `${degradation} ${share}`)).toEqual(['noise', 'blank', 'swap', 'missing'].flatMap((kind) => [0.1, 0.3, 0.5].map((share) => `${kind} ${share}`)));
+    const { finished, reading } = first!;
+    const { selection, test, degraded } = finished.scores;
+    const whole = evaluateRobustness({ ...test, temperatures: fitFusedTemperatures(selection, reading.fusion) }, { degraded, rules: ['hybrid'], spec: reading.fusion, uniform: failingLots() });
+    expect(first!.degraded[4]).toEqual({ degradation: 'blank', share: 0.3, ...whole[4]!.fused.hybrid });
+    expect(first!.degraded[8]!.accuracy).toBeLessThan(first!.test.accuracy);
+
+    const rows: Record<string, string>[] = parse(degradedCsv(results), { columns: true });
+    expect(rows).toHaveLength(13 * results.length);
+    expect(rows[0]).toMatchObject({ degradation: 'none', share: '0', accuracy: String(first!.test.accuracy) });
+    expect(rows[5]).toMatchObject({ study: 'synthetic', rule: 'hybrid', alpha: '0.3', pool: 'log', calibration: 'selection', degradation: 'blank', share: '0.3', nll: String(first!.degraded[4]!.nll) });
+    expect(rows.find(({ rule }) => rule === 'product')).toMatchObject({ calibration: 'temperature', alpha: '' });
+
+    const [study] = studyLines(results);
+    const table = degradedTable(study!);
+    expect(table?.head).toEqual(['method', 'epsilon', 'intact', 'noise', 'blank', 'swap', 'missing']);
+    const line = study!.lines[0]!;
+    const swaps = line.results.map(({ degraded: all }) => all[7]!);
+    const mean = (of: (one: (typeof swaps)[number]) => number): number => swaps.reduce((sum, one) => sum + of(one), 0) / swaps.length;
+    expect(swaps.map(({ degradation, share }) => [degradation, share])).toEqual([['swap', 0.3], ['swap', 0.3]]);
+    expect(table?.rows[0]?.[5]).toBe(`${(100 * mean((one) => one.accuracy)).toFixed(1)} / ${(100 * mean((one) => one.ece15)).toFixed(1)} / ${mean((one) => one.nll).toFixed(3)}`);
+    expect(formatTables([study!], { color: false })).toContain('one modality fails 30 % of the samples');
+
+    const [unasked] = studyLines(read(grid));
+    expect(degradedTable(unasked!)).toBeUndefined();
+    expect(formatTables([unasked!], { color: false })).not.toContain('fails');
   });
 
   it('make one line of the seeds, and leave out what has not been run', () => {

@@ -3,15 +3,15 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { cellFiles, cellHash, claimAttempt, identityOf, readResult, removeOtherAttempts, writeResult } from '../../deploy/experiment/cell-store.ts';
+import { cellFiles, cellHash, claimAttempt, identityOf, readResult, readScores, removeOtherAttempts, writeResult } from '../../deploy/experiment/cell-store.ts';
 import { dataDigest } from '../../deploy/experiment/sources.ts';
 import { PRESETS } from '../../deploy/experiment/presets.ts';
-import { resumeCell } from '../../deploy/experiment/run-cell.ts';
+import { finishedOf, resumeCell } from '../../deploy/experiment/run-cell.ts';
 import { parseExperiment } from '../../deploy/experiment/schema.ts';
 import { chosen, combinations, withSettings } from '../../deploy/experiment/settings.ts';
 import { formatScores, scoresFromUnknown } from '../../deploy/experiment/scores.ts';
 import { AntiphonError } from '../../shared/errors.ts';
-import { finishedCell, gridOf, scoredSamples, shippedStudy } from '../support/experiment-cells.ts';
+import { degradedModalities, finishedCell, gridOf, scoredSamples, shippedStudy } from '../support/experiment-cells.ts';
 import { temporaryFolder } from '../support/processes.ts';
 
 const errorOf = (act: () => unknown): AntiphonError => {
@@ -187,35 +187,44 @@ describe('the decision to run a cell', () => {
 
   it('takes a whole result of the same cell, to the last bit of its scores', async () => {
     const folder = await stored();
-    const found = await readResult(folder, identity);
-    expect(found?.result).toEqual(finished.result);
-    expect(found?.scores).toEqual(finished.scores);
-    expect((await resumeCell({ cell: cell!, identity, folder, references: undefined })).done).toBe(true);
+    expect(await readResult(folder, identity)).toEqual(finished.result);
+    expect(await readScores(folder)).toEqual(finished.scores);
+    const job = { cell: cell!, identity, folder, references: undefined };
+    expect(finishedOf(await resumeCell(job), job)).toEqual(finished);
   });
 
-  it('trains again where the result is missing, cut short, of another cell, or without its scores', async () => {
+  it('trains again where the result is missing, cut short or of another cell, and only scores again where the scores are', async () => {
     const decide = async (spoil: (folder: string) => void, expected = identity): Promise<boolean> => {
       const folder = await stored();
       spoil(folder);
-      return (await resumeCell({ cell: cell!, identity: expected, folder, references: undefined })).trained !== undefined;
+      const { result, scores } = await resumeCell({ cell: cell!, identity: expected, folder, references: undefined });
+      expect(scores === undefined).toBe(result === undefined);
+      return result !== undefined;
     };
     expect(await decide(() => undefined)).toBe(true);
     const cut = (path: string): void => writeFileSync(path, readFileSync(path, 'utf8').slice(0, -20));
     expect(await decide((folder) => cut(cellFiles(folder).result))).toBe(false);
-    expect(await decide((folder) => cut(cellFiles(folder).scores))).toBe(false);
     expect(await decide((folder) => writeFileSync(cellFiles(folder).result, '{}'))).toBe(false);
     expect(await decide(() => undefined, identityOf(other!, 'records'))).toBe(false);
     expect(await decide(() => undefined, { ...identity, software: 'antiphon/9.9.9' })).toBe(false);
+    const folder = await stored();
+    cut(cellFiles(folder).scores);
+    const job = { cell: cell!, identity, folder, references: undefined };
+    const found = await resumeCell(job);
+    expect(found).toEqual({ result: finished.result, scores: undefined, membership: undefined });
+    expect(finishedOf(found, job)).toBeUndefined();
   });
 
   it('only attacks where a trained cell lacks the attack, or has one with other references', async () => {
     const folder = await stored();
     const job = { cell: cell!, identity, folder, references: 4 };
-    expect(await resumeCell(job)).toMatchObject({ done: false, trained: { result: { run: 'run-1' } } });
+    const done = async (of = job): Promise<boolean> => finishedOf(await resumeCell(of), of) !== undefined;
+    expect(await resumeCell(job)).toMatchObject({ result: { run: 'run-1' }, membership: undefined });
+    expect(await done()).toBe(false);
     const row = { on: 'fused', attack: 'loss', members: 40, nonMembers: 30, auc: 0.61, chance: 0.07, points: [{ rate: 0.001, truePositives: 2 }, { rate: 0.01, truePositives: 3 }] };
     writeFileSync(cellFiles(folder).membership, JSON.stringify({ audit: 'membership', references: 4, rows: [row] }));
-    expect((await resumeCell(job)).done).toBe(true);
-    expect((await resumeCell({ ...job, references: 6 })).done).toBe(false);
+    expect(await done()).toBe(true);
+    expect(await done({ ...job, references: 6 })).toBe(false);
   });
 
   it('gives every attempt a folder of its own, and keeps the one that counts', async () => {
@@ -230,20 +239,24 @@ describe('kept scores', () => {
   it('come back bit for bit, infinities and tiny numbers too (property)', () => {
     fc.assert(fc.property(fc.array(fc.float({ noNaN: true }), { minLength: 6, maxLength: 60 }), (values) => {
       const samples = Math.floor(values.length / 3);
-      const part = { classes: 3, labels: Int32Array.from({ length: samples }, (_, i) => i % 3), modalities: { only: { logits: Float32Array.from(values.slice(0, 3 * samples)), uncalibrated: Float32Array.from(values.slice(-3 * samples)), present: Uint8Array.from({ length: samples }, (_, i) => i % 2) } } };
-      const back = scoresFromUnknown(JSON.parse(formatScores({ selection: part, test: part })));
-      expect(back).toEqual({ selection: part, test: part });
+      const part = { classes: 3, labels: Int32Array.from({ length: samples }, (_, i) => i % 3), modalities: { only: { logits: Float32Array.from(values.slice(0, 3 * samples)), temperature: 0.1 + samples / 7, reliability: Float32Array.from(values.slice(-samples)), present: Uint8Array.from({ length: samples }, (_, i) => i % 2) } } };
+      const scores = { selection: part, test: part, degraded: [{ modality: 'only', degradation: 'swap', ...part.modalities.only, logits: part.modalities.only.logits.toReversed() }] } as const;
+      expect(scoresFromUnknown(JSON.parse(formatScores(scores)))).toEqual(scores);
     }));
   });
 
   it('are refused where lengths or labels do not fit', () => {
-    const text = formatScores({ selection: scoredSamples(6, 7), test: scoredSamples(6, 7) });
+    const text = formatScores({ selection: scoredSamples(6, 7), test: scoredSamples(6, 7), degraded: degradedModalities(scoredSamples(6, 7)) });
     const spoilt = (from: string | RegExp, to: string): unknown => scoresFromUnknown(JSON.parse(text.replace(from, to)));
     expect(spoilt('', '')).toBeDefined();
     expect(spoilt('"labels":[0,1', '"labels":[0')).toBeUndefined();
     expect(spoilt('"labels":[0,1', '"labels":[0,3')).toBeUndefined();
     expect(spoilt('"present":"1111110"', '"present":"111111"')).toBeUndefined();
     expect(spoilt(/"logits":"..../, '"logits":"')).toBeUndefined();
+    expect(spoilt(/"reliability":"..../, '"reliability":"')).toBeUndefined();
+    expect(spoilt('"temperature":1', '"temperature":0')).toBeUndefined();
+    expect(spoilt('"degradation":"blank","logits":"AAAA', '"degradation":"blank","logits":"')).toBeUndefined();
+    expect(spoilt('"modality":"sure"', '"modality":"surely"')).toBeUndefined();
     expect(scoresFromUnknown(undefined)).toBeUndefined();
   });
 });

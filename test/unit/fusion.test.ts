@@ -5,6 +5,7 @@ import { evaluateSamples } from '../../shared/fusion/evaluate.ts';
 import { fusionWeights, hybridUncertainty, logSoftmax } from '../../shared/fusion/hybrid.ts';
 import { computeMetrics } from '../../shared/fusion/metrics.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
+import { seededUniform } from '../../shared/model/initialise.ts';
 import type { FusionSpec } from '../../shared/study/schema.ts';
 
 const spec: FusionSpec = { alpha: 0.4, tau: 0.3, pool: 'log', contamination: 0.03, calibration: 'none', reference: 'consensus' };
@@ -116,6 +117,28 @@ describe('metrics', () => {
     expect(metrics.macro.f1).toBeCloseTo((2 / 3 + 2 / 3 + 1) / 3, 12);
     expect(metrics.weighted.recall).toBeCloseTo(metrics.accuracy, 12);
     expect(metrics.weighted.precision).toBeCloseTo((0.5 + 2 * 1 + 1) / 4, 12);
+  });
+
+  it('tell what calibration error exactly right confidences would show on so few samples, within a tenth of it', () => {
+    const uniform = seededUniform(11, 'confidences');
+    const [samples, classes] = [400, 3];
+    const probabilities = Array.from({ length: samples }, () => {
+      const sure = 0.4 + 0.6 * uniform();
+      return [sure, 0.7 * (1 - sure), 0.3 * (1 - sure)];
+    });
+    const draw = (): Int32Array => Int32Array.from(probabilities, ([first, second]) => {
+      const lot = uniform();
+      return lot < first! ? 0 : lot < first! + second! ? 1 : 2;
+    });
+    const drawn = Array.from({ length: 60 }, () => computeMetrics({ probabilities: probabilities.flat(), labels: draw(), classes }));
+    const mean = drawn.reduce((sum, { ece15 }) => sum + ece15, 0) / drawn.length;
+    // It depends on the confidences alone.
+    expect(new Set(drawn.map(({ ece15Perfect }) => ece15Perfect)).size).toBe(1);
+    expect(mean).toBeGreaterThan(0.02);
+    expect(Math.abs(drawn[0]!.ece15Perfect / mean - 1)).toBeLessThan(0.1);
+    // Two samples of one bin, one of another: sqrt(2 / pi) (sqrt(0.21 + 0.2211) + sqrt(0.09)) / 3.
+    const few = computeMetrics({ probabilities: [0.7, 0.3, 0.67, 0.33, 0.1, 0.9], labels: Int32Array.of(0, 1, 1), classes: 2 });
+    expect(few.ece15Perfect).toBeCloseTo((Math.sqrt(2 / Math.PI) * (Math.sqrt(0.21 + 0.67 * 0.33) + Math.sqrt(0.09))) / 3, 9);
   });
 
   it('of nothing are zero, and ConfAcc_Low is undefined', () => {

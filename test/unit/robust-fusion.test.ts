@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { calibrate, calibrated, UNCALIBRATED, type ScoredRecords } from '../../shared/fusion/calibration.ts';
+import { calibrate, reliabilityOf, UNCALIBRATED, type ScoredRecords } from '../../shared/fusion/calibration.ts';
 import { degrade, DEGRADATIONS } from '../../shared/fusion/degrade.ts';
 import { evaluateRobustness, evaluateSamples } from '../../shared/fusion/evaluate.ts';
 import { FUSION_RULES, type ScoredSamples } from '../../shared/fusion/evaluation.ts';
@@ -86,11 +86,11 @@ describe('the robust product', () => {
 });
 
 describe('calibration on the selection part', () => {
-  it.each([0.6, 1.7])('finds the temperature %d that the labels were drawn with, and divides by it', (temperature) => {
+  it.each([0.6, 1.7])('finds the temperature %d that the labels were drawn with', (temperature) => {
     const { labels, clean } = records(6000, temperature, 5);
     const found = calibrate({ labels, clean, degraded: [] });
     expect(Math.abs(Math.log(found.temperature / temperature))).toBeLessThan(0.08);
-    expect(calibrated(clean, found)[17]).toBeCloseTo(clean.logits[17]! / found.temperature, 5);
+    expect(found.discount).toBe(0);
   });
 
   it('is not led far by a handful of records, and by none not at all', () => {
@@ -107,12 +107,15 @@ describe('calibration on the selection part', () => {
     const good = { ...clean, atypicality: far };
     const wrong = { ...good, logits: clean.logits.map((_, k) => clean.logits[(k + 404) % clean.logits.length]!) };
     expect(calibrate({ labels, clean, degraded: [good] }).discount).toBe(0);
-    const { discount, temperature } = calibrate({ labels, clean, degraded: [wrong] });
+    const found = calibrate({ labels, clean, degraded: [wrong] });
+    const { discount } = found;
     expect(discount).toBeGreaterThan(0.5);
-    expect(calibrated(wrong, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / (temperature * (1 + 4 * discount)), 5);
-    // Within two standard deviations nothing is discounted, on either side.
-    expect(calibrated({ ...wrong, atypicality: new Float64Array(2000).fill(-1.9) }, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / temperature, 5);
-    expect(calibrated({ ...wrong, atypicality: new Float64Array(2000).fill(-6) }, { discount, temperature })[3]).toBeCloseTo(wrong.logits[3]! / (temperature * (1 + 4 * discount)), 5);
+    // Within two standard deviations nothing is discounted, on either side; what is not there is not believed at all.
+    const four = reliabilityOf(found, { present: Uint8Array.of(1, 1, 1, 0), atypicality: Float64Array.of(6, -1.9, -6, 0) });
+    [1 / (1 + 4 * discount), 1, 1 / (1 + 4 * discount), 0].forEach((expected, i) => {
+      expect(four[i]).toBeCloseTo(expected, 6);
+    });
+    expect([...reliabilityOf(found, { present: Uint8Array.of(1, 0), atypicality: undefined })]).toEqual([1, 0]);
   });
 });
 
@@ -179,12 +182,42 @@ describe('what is unusual', () => {
   });
 });
 
+describe('how much of the calibration a rule sees', () => {
+  const [a, b] = [[2, 0.5, -1], [-0.3, 1.1, 0.4]];
+  const believed = (reliability: number): ScoredSamples => ({ classes: 3, labels: Int32Array.of(0), modalities: { a: { logits: Float32Array.from(a), present: Uint8Array.of(1), temperature: 0.8, reliability: Float32Array.of(reliability) }, b: { logits: Float32Array.from(b), present: Uint8Array.of(1), temperature: 1.6 } } });
+  const productOf = (factorA: number, factorB: number): number[] => [...logSoftmax(a.map((logit, c) => factorA * logit + factorB * b[c]!)).map(Math.exp)];
+  const expectClose = (found: Float64Array, expected: readonly number[]): void => {
+    expected.forEach((value, c) => {
+      expect(found[c]).toBeCloseTo(value, 6);
+    });
+  };
+
+  it('temperatures alone for the rules of the literature, reliability for ours, nothing for the one that nobody calibrates', () => {
+    const sample = believed(0.25);
+    const free = { ...spec, contamination: 0 };
+    expectClose(fuse('product', sample, free).probabilities, productOf(1 / 0.8, 1 / 1.6));
+    expectClose(fuse('robust', sample, free).probabilities, productOf(0.25 / 0.8, 1 / 1.6));
+    expectClose(fuse('product-uncalibrated', sample, free).probabilities, productOf(1, 1));
+    expectClose(fuse('robust', sample, { ...free, calibration: 'temperature' }).probabilities, productOf(1 / 0.8, 1 / 1.6));
+    expectClose(fuse('robust', sample, { ...free, calibration: 'none' }).probabilities, productOf(1, 1));
+    expect(fuse('equal', sample, free)).toEqual(fuse('equal', believed(0.9), free));
+    expect(fuse('hybrid', sample, { ...free, pool: 'linear' })).not.toEqual(fuse('hybrid', believed(0.9), { ...free, pool: 'linear' }));
+  });
+
+  it('a record that says nothing has no weight where reliability counts', () => {
+    expect(fuse('robust', believed(0), spec).weights).toEqual({ a: Float64Array.of(0), b: Float64Array.of(1) });
+    expect(fuse('equal', believed(0), spec).weights).toEqual({ a: Float64Array.of(0.5), b: Float64Array.of(0.5) });
+    expect(evaluateSamples(believed(0), spec).perModality['a']?.samples).toBe(0);
+    expect(evaluateSamples(believed(0), { ...spec, calibration: 'temperature' }).perModality['a']?.samples).toBe(1);
+  });
+});
+
 describe('the temperature of a fused answer', () => {
   const { labels, clean } = records(4000, 1, 21);
   const shared = (sharpness: number): ScoredSamples => ({
     classes: 4,
     labels,
-    modalities: Object.fromEntries(['a', 'b'].map((name) => [name, { logits: clean.logits.map((logit) => sharpness * logit), uncalibrated: clean.logits, present: clean.present }])),
+    modalities: Object.fromEntries(['a', 'b'].map((name) => [name, { logits: clean.logits, temperature: 1 / sharpness, present: clean.present }])),
   });
 
   it('makes up for what modalities have in common: two that say the same count as one, whatever the rule but the one that nobody calibrates', () => {
@@ -241,27 +274,41 @@ describe('robustness', () => {
   it('is the intact evaluation where what fails is as good as what does not, for every kind, share and rule', () => {
     const same = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, ...clean }));
     const intact = evaluateSamples(samples, spec).fused;
-    const found = evaluateRobustness(samples, { degraded: same, spec, uniform: seededUniform(1, 'share') });
+    const found = evaluateRobustness(samples, { degraded: same, rules: FUSION_RULES, spec, uniform: seededUniform(1, 'share') });
     expect(found.map(({ degradation, share }) => `${degradation} ${share}`)).toEqual(DEGRADATIONS.flatMap((kind) => [0.1, 0.3, 0.5].map((share) => `${kind} ${share}`)));
-    for (const { fused } of found) expect(fused.product).toEqual({ accuracy: intact.product.accuracy, ece15: intact.product.ece15 });
+    for (const { fused } of found) {
+      for (const rule of FUSION_RULES) expect(fused[rule]).toEqual({ accuracy: intact[rule].accuracy, ece15: intact[rule].ece15, nll: intact[rule].nll });
+    }
   });
 
   it('a modality that is missing for all of them leaves what the other says alone', () => {
     const gone = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, logits: clean.logits, present: new Uint8Array(labels.length) }));
-    const found = evaluateRobustness(samples, { degraded: gone, spec, uniform: () => 0 });
+    const found = evaluateRobustness(samples, { degraded: gone, rules: ['product'], spec, uniform: () => 0 });
     const { b } = samples.modalities;
     expect(found[0]!.fused.product.ece15).toBeCloseTo(evaluateSamples({ ...samples, modalities: { b: b! } }, spec).fused.product.ece15, 12);
     expect(found[0]!.fused.product.ece15).not.toBeCloseTo(evaluateSamples(samples, spec).fused.product.ece15, 3);
   });
 
-  it('reads uncalibrated logits of what fails for the rule that nobody calibrates', () => {
-    const twisted = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, ...clean, uncalibrated: clean.logits.map((logit) => -logit) }));
-    const found = evaluateRobustness(samples, { degraded: twisted, spec, uniform: () => 0 });
-    expect(found[0]!.fused['product-uncalibrated'].accuracy).toBeLessThan(found[0]!.fused.product.accuracy - 0.1);
+  it('is spared the rules that weigh reliability where a failing record shows, and those only', () => {
+    const doubted = useless('a').map((one) => ({ ...one, reliability: new Float32Array(labels.length).fill(0.01) }));
+    const [before] = evaluateRobustness(samples, { degraded: useless('a'), rules: FUSION_RULES, spec, uniform: () => 0 });
+    const [after] = evaluateRobustness(samples, { degraded: doubted, rules: FUSION_RULES, spec, uniform: () => 0 });
+    for (const rule of FUSION_RULES) {
+      if (rule === 'hybrid' || rule === 'robust') expect(after!.fused[rule].accuracy).toBeGreaterThan(before!.fused[rule].accuracy + 0.1);
+      else expect(after!.fused[rule]).toEqual(before!.fused[rule]);
+    }
+  });
+
+  it('what says nothing is left out, as if it were missing, of the rules that weigh reliability', () => {
+    const blank = DEGRADATIONS.map((degradation) => ({ modality: 'a', degradation, ...clean, reliability: new Float32Array(labels.length) }));
+    const [found] = evaluateRobustness(samples, { degraded: blank, rules: ['robust', 'product'], spec, uniform: () => 0 });
+    const { b } = samples.modalities;
+    expect(found!.fused.robust.nll).toBeCloseTo(evaluateSamples({ ...samples, modalities: { b: b! } }, spec).fused.robust.nll, 12);
+    expect(found!.fused.product.nll).toBe(evaluateSamples(samples, spec).fused.product.nll);
   });
 
   it('falls with the share that fails, and the robust product stays better calibrated than the plain one', () => {
-    const found = evaluateRobustness(samples, { degraded: useless('a'), spec, uniform: seededUniform(1, 'share') });
+    const found = evaluateRobustness(samples, { degraded: useless('a'), rules: FUSION_RULES, spec, uniform: seededUniform(1, 'share') });
     const [tenth, , half] = found.filter(({ degradation }) => degradation === 'swap');
     expect(half!.fused.product.accuracy).toBeLessThan(tenth!.fused.product.accuracy - 0.03);
     expect(half!.fused.robust.ece15).toBeLessThan(half!.fused.product.ece15);
