@@ -96,9 +96,9 @@ async function open(name: BackendName, { folder, load }: PackageLoader, choice: 
   }
 }
 
-/** The command that installs what a backend needs beside antiphon. */
+/** The command that installs what a backend needs beside antiphon. Without --save-prod npm, in a clone, takes it for the optional peer that package.json names, and installs nothing. */
 export function installCommand(name: BackendName): string {
-  return `npm install ${BACKEND_PACKAGES[name]}@${tf.version_core}${name === 'webgpu' ? ` ${DAWN}@${DAWN_VERSION}` : ''}`;
+  return `npm install --save-prod ${BACKEND_PACKAGES[name]}@${tf.version_core}${name === 'webgpu' ? ` ${DAWN}@${DAWN_VERSION}` : ''}`;
 }
 
 function wasmRemarks(): readonly string[] {

@@ -72,7 +72,7 @@ it('for scripts: one JSON object with every backend, the proven one, its speed, 
   const byName = new Map(checks.map((check) => [check.name, check]));
   expect([...byName.keys()]).toEqual(['node', 'memory', 'disk', 'gpu', ...BACKEND_CHOICES.slice(1).map((name) => `backend ${name}`), 'training', 'coordinator', 'clock', 'protocol']);
   for (const name of BACKEND_CHOICES) {
-    if (name !== 'auto' && !isInstalled(name)) expect(byName.get(`backend ${name}`)).toMatchObject({ type: 'note', todo: expect.stringMatching(/^npm install @tensorflow\/\S+@4\.22\.0/) });
+    if (name !== 'auto' && !isInstalled(name)) expect(byName.get(`backend ${name}`)).toMatchObject({ type: 'note', todo: expect.stringMatching(/^npm install --save-prod @tensorflow\/\S+@4\.22\.0/) });
   }
   expect(byName.get('training')?.found).toMatch(/^wasm: gradients, norms and clipping of \d+ layers proven/);
   expect(byName.get('protocol')?.found).toBe('version 1; antiphon/0.1.0 there, antiphon/0.1.0 here');

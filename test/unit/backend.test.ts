@@ -69,7 +69,7 @@ describe('the native backends', () => {
   it('auto takes the processor build where the GPU build is missing, with the command that installs it', async () => {
     const report = await openBackend('auto', pretend({ [NATIVE]: 'no gpu' }));
     expect(report).toMatchObject({ name: 'tensorflow', package: NATIVE });
-    expect(report.why).toContain('@tensorflow/tfjs-node-gpu is not installed (npm install @tensorflow/tfjs-node-gpu@4.22.0)');
+    expect(report.why).toContain('@tensorflow/tfjs-node-gpu is not installed (npm install --save-prod @tensorflow/tfjs-node-gpu@4.22.0)');
   });
 
   it('auto passes over a native package that does not load, with the first line of its error', async () => {
@@ -88,13 +88,13 @@ describe('the native backends', () => {
     const { folder } = pretend({ [wasm]: 'no gpu' });
     const report = await openBackend('auto', { folder, load: () => Promise.resolve({ setWasmPaths: () => undefined }) });
     expect(report.summary).toBe(`wasm (${wasm} 4.22.9, the fastest that is installed here; faster ones: npx antiphon doctor)`);
-    expect(report.why).toContain('npm install @tensorflow/tfjs-node-gpu@4.22.0');
+    expect(report.why).toContain('npm install --save-prod @tensorflow/tfjs-node-gpu@4.22.0');
     expect((await openBackend('auto', pretend({ [GPU]: 'no gpu', [NATIVE]: 'no gpu' }))).summary).toMatch(/^tensorflow \(@tensorflow\/tfjs-node-gpu \S+, on the processor, it finds no GPU; more: npx antiphon doctor\)$/);
   });
 
   it.each([
-    ['tensorflow-gpu', {}, /"tensorflow-gpu" cannot be used: @tensorflow\/tfjs-node-gpu is not installed \(npm install @tensorflow\/tfjs-node-gpu@4\.22\.0\)/],
-    ['tensorflow', {}, /tfjs-node is not installed \(npm install @tensorflow\/tfjs-node@4\.22\.0\)/],
+    ['tensorflow-gpu', {}, /"tensorflow-gpu" cannot be used: @tensorflow\/tfjs-node-gpu is not installed \(npm install --save-prod @tensorflow\/tfjs-node-gpu@4\.22\.0\)/],
+    ['tensorflow', {}, /tfjs-node is not installed \(npm install --save-prod @tensorflow\/tfjs-node@4\.22\.0\)/],
     ['tensorflow-gpu', { [GPU]: 'no gpu' }, /finds no GPU/],
     ['tensorflow', { [NATIVE]: new Error('wrong ELF class') }, /cannot be loaded \(wrong ELF class\)/],
   ] as const)('a forced %s that cannot be used is an error, never another backend (case %#)', async (choice, installed, message) => {

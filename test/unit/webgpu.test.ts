@@ -131,7 +131,7 @@ describe('webgpu that cannot be had', () => {
   it.each([[[]], [['webgpu']], [['@tensorflow/tfjs-backend-webgpu']]])('only %j installed: the command that installs both packages', async (installed) => {
     const opening = openBackend('webgpu', { folder: folderOf(installed), load: () => Promise.reject(new Error('not asked for')) });
     await expect(opening).rejects.toMatchObject({ code: 'backend-unavailable' });
-    await expect(opening).rejects.toThrow('is not installed (npm install @tensorflow/tfjs-backend-webgpu@4.22.0 webgpu@0.6.2)');
+    await expect(opening).rejects.toThrow('is not installed (npm install --save-prod @tensorflow/tfjs-backend-webgpu@4.22.0 webgpu@0.6.2)');
   });
 
   it('its install command names the versions that the tests run with', () => {
