@@ -14,6 +14,7 @@ import { conv2d } from '../../shared/model/layers/conv2d.ts';
 import { dense } from '../../shared/model/layers/dense.ts';
 import { flatten } from '../../shared/model/layers/plain.ts';
 import { assembleNetwork, createNetwork, type Network, type NetworkSpec } from '../../shared/model/network.ts';
+import { tf } from '../../shared/model/tf.ts';
 import { proveBackend } from '../../shared/model/self-check.ts';
 import { disposeWeights, loadWeights, type WeightTensors } from '../../shared/model/weights.ts';
 import { BACKEND_CHOICES, type BackendName } from '../../shared/platform/backend-choice.ts';
@@ -47,6 +48,10 @@ interface Row {
   readonly batch: number;
   readonly microBatch: number;
   readonly examplesPerSecond: Readonly<Record<Variant, number>>;
+  /** Bytes of all tensors alive at once, at most, in one step. */
+  readonly peakBytes: Readonly<Record<'not private' | 'private', number>>;
+  /** What a gradient of every example of a batch would take. */
+  readonly gradientsOfAllBytes: number;
 }
 
 type Examples = Omit<Batch, 'weights'>;
@@ -88,7 +93,7 @@ function steps(examples: Examples, flat: Float32Array): Readonly<Record<Variant,
   };
 }
 
-async function measure(network: Network, { backend, model, batch, microBatch, rounds }: Omit<Row, 'examplesPerSecond'> & { readonly rounds: number }): Promise<Row> {
+async function measure(network: Network, { backend, model, batch, microBatch, rounds }: Pick<Row, 'backend' | 'model' | 'batch' | 'microBatch'> & { readonly rounds: number }): Promise<Row> {
   const { vocabulary } = network;
   // Of tokens: small numbers often, as words are; a sixteenth of padding.
   const token = (i: number, most: number): number => (i % 16 === 0 ? 0 : 1 + Math.floor((most - 1) * (Math.abs(Math.sin(i * 1.7)) * 0.999) ** 4));
@@ -104,24 +109,36 @@ async function measure(network: Network, { backend, model, batch, microBatch, ro
     }
   }
   const rate = (variant: Variant): number => variants[variant].count / Math.min(...seconds[variant]);
-  return { backend, model, batch, microBatch, examplesPerSecond: { 'not private': rate('not private'), private: rate('private'), 'private, noised': rate('private, noised'), 'one by one': rate('one by one') } };
+  const peak = async (variant: Variant): Promise<number> => {
+    const before = tf.memory().numBytes;
+    // Its type wants tensors back; the numbers it takes are of the engine.
+    const { peakBytes } = await tf.profile(async () => {
+      await variants[variant].run();
+      return [];
+    });
+    return peakBytes - before;
+  };
+  const peakBytes = { 'not private': await peak('not private'), private: await peak('private') };
+  return { backend, model, batch, microBatch, peakBytes, gradientsOfAllBytes: 4 * batch * network.size, examplesPerSecond: { 'not private': rate('not private'), private: rate('private'), 'private, noised': rate('private, noised'), 'one by one': rate('one by one') } };
 }
 
 function markdown(rows: readonly Row[], machine: string): string {
-  const lines = rows.map(({ backend, model, batch, microBatch, examplesPerSecond: rate }) =>
-    [backend, model, batch, microBatch, ...VARIANTS.map((variant) => Math.round(rate[variant])), (rate['not private'] / rate.private).toFixed(2), (rate.private / rate['one by one']).toFixed(1)].join(' | '),
+  const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
+  const lines = rows.map(({ backend, model, batch, microBatch, examplesPerSecond: rate, peakBytes, gradientsOfAllBytes }) =>
+    [backend, model, batch, microBatch, ...VARIANTS.map((variant) => Math.round(rate[variant])), (rate['not private'] / rate.private).toFixed(2), (rate.private / rate['one by one']).toFixed(1), mebibytes(peakBytes['not private']), mebibytes(peakBytes.private), mebibytes(gradientsOfAllBytes)].join(' | '),
   );
   return [
     '# Training speed, examples per second',
     '',
     machine,
     '',
-    `| backend | model | batch | micro-batch | ${VARIANTS.join(' | ')} | slowdown of private | private / one by one |`,
-    `|${' --- |'.repeat(10)}`,
+    `| backend | model | batch | micro-batch | ${VARIANTS.join(' | ')} | slowdown of private | private / one by one | peak MiB, not private | peak MiB, private | batch x parameters, MiB |`,
+    `|${' --- |'.repeat(13)}`,
     ...lines.map((line) => `| ${line} |`),
     '',
     'A step: weights loaded, forward and backward pass, sum read back; the fastest of several (others may share the machine), the variants taking turns in one run. Private: book-keeping norms and clipping; noised:',
-    'exact discrete Gaussian from the CSPRNG added. One by one: every example its own pass, its gradient read back and clipped on the host in float64.',
+    'exact discrete Gaussian from the CSPRNG added. One by one: every example its own pass, its gradient read back and clipped on the host in float64. Peak: all tensors',
+    'alive at once in one step; the last column is what a gradient of every example would take.',
     '',
   ].join('\n');
 }
