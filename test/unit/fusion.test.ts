@@ -33,6 +33,53 @@ describe('hybrid uncertainty', () => {
     expect(second).toBeGreaterThan(0.4);
   });
 
+  it('is the stated formula for three modalities, against their consensus and against the others of each', () => {
+    const rows = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]];
+    const kl = (p: readonly number[], q: readonly number[]): number => p.reduce((sum, own, c) => sum + own * Math.log(own / q[c]!), 0);
+    const meanOf = (of: readonly (readonly number[])[]): number[] => [0, 1, 2].map((c) => of.reduce((sum, p) => sum + p[c]!, 0) / of.length);
+    const entropies = rows.map((p) => -p.reduce((sum, own) => sum + own * Math.log(own), 0) / Math.log(3));
+    const logs = rows.map((row) => logSoftmax(row.map(Math.log)));
+    hybridUncertainty(logs, spec).forEach((u, m) => {
+      expect(u).toBeCloseTo(0.4 * entropies[m]! + (0.6 * kl(rows[m]!, meanOf(rows))) / Math.log(3), 12);
+    });
+    const uncertainty = hybridUncertainty(logs, { ...spec, reference: 'leave-one-out' });
+    uncertainty.forEach((u, m) => {
+      expect(u).toBeCloseTo(0.4 * entropies[m]! + 0.6 * (1 - Math.exp(-kl(rows[m]!, meanOf(rows.filter((_, other) => other !== m))))), 12);
+    });
+    const raw = uncertainty.map((u) => Math.exp(-u / 0.3));
+    fusionWeights(logs, { ...spec, reference: 'leave-one-out' }).forEach((w, m) => {
+      expect(w).toBeCloseTo(raw[m]! / raw.reduce((a, b) => a + b), 12);
+    });
+  });
+
+  it('is finite and within [0, 1] where modalities are certain, agree, or hold each other impossible', () => {
+    const certain = Float64Array.of(0, -Infinity, -Infinity);
+    const opposed = Float64Array.of(-Infinity, 0, -Infinity);
+    const flat = logSoftmax([0, 0, 0]);
+    for (const reference of ['consensus', 'leave-one-out'] as const) {
+      const settings = { ...spec, reference };
+      expect([...hybridUncertainty([certain, certain], settings)]).toEqual([0, 0]);
+      // Of no entropy, at the greatest disagreement that there is.
+      for (const u of hybridUncertainty([certain, opposed], settings)) expect(u).toBeCloseTo(0.6, 12);
+      expect(hybridUncertainty([certain], settings)[0]).toBe(0);
+      for (const u of hybridUncertainty([flat, flat], settings)) expect(u).toBeCloseTo(0.4, 12);
+      // Rounding alone would put equal ones a little below no disagreement.
+      for (const logits of [[0.1, 0.2, 0.7], [0.3, 0.3, 0.1], [1.1, -2.3, 0.4]]) {
+        const log = logSoftmax(logits);
+        for (const u of hybridUncertainty([log, log, log], { ...settings, alpha: 0 })) expect(u).toBeGreaterThanOrEqual(0);
+      }
+    }
+    // In leave-one-out, what only one of three holds possible stays below certain disagreement.
+    const nearly = Float64Array.of(Math.log1p(-1e-9), Math.log(1e-9), -Infinity);
+    const [first] = hybridUncertainty([Float64Array.of(-Infinity, 0, -Infinity), nearly, nearly], { ...spec, alpha: 0, reference: 'leave-one-out' });
+    expect(first).toBeCloseTo(1 - 1e-9, 14);
+  });
+
+  it('takes logits of any size, and gives the softmax', () => {
+    expect(logSoftmax([2000, 0])[1]).toBe(-2000);
+    for (const highest of [-2000, -1, 0, 3]) expect(logSoftmax([highest, highest - 1])[0]).toBeCloseTo(-Math.log1p(Math.exp(-1)), 12);
+  });
+
   it('stays in [0, 1], and weights sum to one and follow their modality through a permutation (property)', () => {
     fc.assert(
       fc.property(sample(3), fc.constantFrom('consensus' as const, 'leave-one-out' as const), (rows, reference) => {
@@ -145,5 +192,43 @@ describe('metrics', () => {
     const metrics = computeMetrics({ probabilities: [], labels: new Int32Array(0), classes: 2 });
     expect(metrics.accuracy).toBe(0);
     expect(metrics.confAccLow).toBeNull();
+    expect([metrics.nll, metrics.ece10, metrics.ece15, metrics.macro.f1, metrics.weighted.f1]).toEqual([0, 0, 0, 0, 0]);
+    expect(metrics.reliability).toEqual(Array.from({ length: 10 }, () => ({ count: 0, confidence: 0, accuracy: 0 })));
+  });
+
+  it('of classes that are equally probable answer the first of them', () => {
+    const metrics = computeMetrics({ probabilities: [0.4, 0.4, 0.2, 0.1, 0.45, 0.45], labels: Int32Array.of(0, 1), classes: 3 });
+    expect(metrics.confusion).toEqual([[1, 0, 0], [0, 1, 0], [0, 0, 0]]);
+  });
+
+  it('count a confidence on an edge into the bin above it, and 1 into the last bin', () => {
+    // In tenths: 0.5 is the bin [0.5, 0.6), 1 is [0.9, 1]. Hits: no, yes, yes, no.
+    const metrics = computeMetrics({ probabilities: [0.5, 0.5, 1, 0, 0.75, 0.25, 0, 1], labels: Int32Array.of(1, 0, 0, 0), classes: 2 });
+    expect(metrics.reliability.map(({ count }) => count)).toEqual([0, 0, 0, 0, 0, 1, 0, 1, 0, 2]);
+    expect(metrics.reliability[9]).toEqual({ count: 2, confidence: 1, accuracy: 0.5 });
+    expect(metrics.ece10).toBeCloseTo((0.5 + 0.25 + 1) / 4, 12);
+    // Of 0.5 the likelihood is a half, of the last sample, which was held impossible, the smallest that is told apart.
+    expect(metrics.nll).toBeCloseTo(-(Math.log(0.5) + Math.log(0.75) + Math.log(1e-12)) / 4, 9);
+    expect(metrics.confAccLowCount).toBe(1);
+    expect(metrics.confAccLow).toBe(0);
+  });
+
+  it('in fifteen bins tell apart what ten bins put together', () => {
+    // 0.61 and 0.68: one tenth, but on either side of 10/15. The first is right, the second wrong.
+    const { ece10, ece15 } = computeMetrics({ probabilities: [0.61, 0.39, 0.68, 0.32], labels: Int32Array.of(0, 1), classes: 2 });
+    expect(ece10).toBeCloseTo(Math.abs(1 - 0.61 - 0.68) / 2, 12);
+    expect(ece15).toBeCloseTo((0.39 + 0.68) / 2, 12);
+    // 0.615 and 0.65: one bin of fifteen (9/15 to 10/15), two of fourteen or sixteen.
+    const together = computeMetrics({ probabilities: [0.615, 0.385, 0.65, 0.35], labels: Int32Array.of(0, 1), classes: 2 });
+    expect(together.ece15).toBeCloseTo(Math.abs(1 - 0.615 - 0.65) / 2, 12);
+  });
+
+  it('average plainly over the classes that occur, in labels or in answers, with 0 where a class was never answered or never there', () => {
+    // Class 0: 2 records, one found. Class 1: none, answered once. Class 2: one record, never answered; its record counts for class 0. Class 3 occurs nowhere.
+    const metrics = computeMetrics({ probabilities: [0.9, 0.1, 0, 0, 0.2, 0.8, 0, 0, 0.7, 0.1, 0.2, 0], labels: Int32Array.of(0, 0, 2), classes: 4 });
+    expect(metrics.confusion).toEqual([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]);
+    expect(metrics.macro).toEqual({ precision: 0.5 / 3, recall: 0.5 / 3, f1: 0.5 / 3 });
+    expect(metrics.weighted.precision).toBeCloseTo(1 / 3, 12);
+    expect(metrics.weighted.f1).toBeCloseTo(1 / 3, 12);
   });
 });

@@ -54,6 +54,40 @@ describe('NumPy files', () => {
     }
   });
 
+  it('reads negative and large numbers of every width as they are, and the largest exact 64-bit integer', () => {
+    expect([...parseNpy(npy("'<i2'", '2,', Uint8Array.from([0xff, 0xff, 0xff, 0x7f])), 'x').data]).toEqual([-1, 32_767]);
+    expect([...parseNpy(npy("'<i4'", '2,', Uint8Array.from([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0x80])), 'x').data]).toEqual([-1, -(2 ** 31)]);
+    const wide = new DataView(new ArrayBuffer(16));
+    wide.setBigInt64(0, BigInt(Number.MAX_SAFE_INTEGER), true);
+    wide.setBigInt64(8, -BigInt(Number.MAX_SAFE_INTEGER), true);
+    expect([...parseNpy(npy("'<i8'", '2,', new Uint8Array(wide.buffer)), 'x').data]).toEqual([Number.MAX_SAFE_INTEGER, -Number.MAX_SAFE_INTEGER]);
+    wide.setBigInt64(8, BigInt(Number.MAX_SAFE_INTEGER) + 1n, true);
+    expect(() => parseNpy(npy("'<i8'", '2,', new Uint8Array(wide.buffer)), 'x')).toThrow(/beyond 2\^53/);
+  });
+
+  it('reads headers longer than 255 bytes, and files that begin inside a larger buffer', () => {
+    const long = npy(`'<f4'${' '.repeat(300)}`, '1,', Uint8Array.from([0, 0, 0x20, 0x40]), 2);
+    new DataView(long.buffer, long.byteOffset).setUint32(8, long.length - 4 - 12, true);
+    expect([...parseNpy(long, 'x').data]).toEqual([2.5]);
+    const header = utf8(`{'descr': '|i1', 'fortran_order': False, 'shape': (2,), }${' '.repeat(300)}\n`);
+    const file = concatBytes(Uint8Array.from([9, 9, 9, 0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length % 256, Math.floor(header.length / 256)]), header, Uint8Array.from([0xfe, 5]));
+    expect([...parseNpy(file.subarray(3), 'x').data]).toEqual([-2, 5]);
+    for (const type of ["'|u1'", "'|b1'"]) expect([...parseNpy(concatBytes(Uint8Array.from([9, 9, 9]), npy(type, '2,', Uint8Array.from([1, 0]))).subarray(3), 'x').data]).toEqual([1, 0]);
+  });
+
+  it('says of a file that ends anywhere in its header that it is cut off, or no such file', () => {
+    for (const version of [1, 2, 3]) {
+      const whole = npy("'<f4'", '1,', new Uint8Array(4), version);
+      for (let length = 0; length < whole.length - 4; length += 1) expect(() => parseNpy(whole.slice(0, length), 'x'), `${length} bytes of version ${version}`).toThrow(length < 10 ? /another kind of file/ : /cut off in its header/);
+      expect(() => parseNpy(whole.slice(0, -4), 'x')).toThrow(/0 bytes of data where shape \[1\] of <f4 needs 4/);
+    }
+    expect(() => parseNpy(npy("'<f4'", '1,', new Uint8Array(4), 0), 'x')).toThrow(/version 0/);
+  });
+
+  it('writes the header of one dimension as the tuple that Python reads', () => {
+    expect(new TextDecoder().decode(formatNpy({ shape: [3], data: Uint8Array.from([1, 2, 3]) }).subarray(10, 70))).toContain("'shape': (3,), }");
+  });
+
   const bad: [string, Uint8Array, RegExp][] = [
     ['another kind of file', utf8('patient,label\n1,2\n'), /another kind of file.*numpy\.save/],
     ['Fortran order', npy("'<f4'", '1, 1', new Uint8Array(4), 1, 'True'), /Fortran order.*ascontiguousarray/],
