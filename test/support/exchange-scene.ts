@@ -49,8 +49,8 @@ export interface ExchangeScene {
 export const WEIGHTS = Float32Array.from({ length: 29 }, (_, i) => Math.cos(2 * i + 1));
 
 /** Round 7 of sites a, b and c, of which two suffice; all are connected. Updates are as long as `weights` and at most 100 long. */
-export function exchangeScene(change: { readonly weights?: Float32Array; readonly quorum?: number; readonly connected?: readonly string[]; readonly check?: ExchangePorts['check'] } = {}): ExchangeScene {
-  const { weights = WEIGHTS, quorum = 0.6, connected = ['a', 'b', 'c'] } = change;
+export function exchangeScene(change: { readonly weights?: Float32Array; readonly quorum?: number; readonly connected?: readonly string[]; readonly check?: ExchangePorts['check']; readonly stop?: AbortController } = {}): ExchangeScene {
+  const { weights = WEIGHTS, quorum = 0.6, connected = ['a', 'b', 'c'], stop = new AbortController() } = change;
   const hub = createMemoryHub();
   const timer = createFakeTimer();
   const [a, b, c] = [createMember('a', { hub }), createMember('b', { hub }), createMember('c', { hub })];
@@ -70,7 +70,6 @@ export function exchangeScene(change: { readonly weights?: Float32Array; readonl
   };
   const reported: { site: string; code: string }[] = [];
   const fed: string[] = [];
-  const stop = new AbortController();
   let result: RoundOutcome | undefined;
   const outcome = conductRound(order, {
     hub,

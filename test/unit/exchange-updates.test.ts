@@ -88,3 +88,52 @@ describe('an update', () => {
     expect(await verdict(scene)).toEqual(['a', 'b', 'c']);
   });
 });
+
+describe('a site whose part is settled', () => {
+  const weights = Float32Array.from({ length: (6 * PLAIN_CHUNK_BYTES) / 4 }, (_, i) => (i % 7) / 1e4);
+  const told = ({ hub }: ExchangeScene): readonly string[] => hub.messages('a').map(({ type }) => type);
+
+  it.each<[string, (scene: ExchangeScene) => void]>([
+    ['rejected', ({ members: [a] }) => { a.announce(a.seal(weights, { study: '00'.repeat(32) })); }],
+    ['delivered', ({ members: [a] }) => { a.deliver(weights); }],
+  ])('is sent no more of the model: %s', (_title, settle) => {
+    const scene = exchangeScene({ weights });
+    const [a] = scene.members;
+    a.accept();
+    expect(scene.hub.chunks('a')).toHaveLength(4);
+    settle(scene);
+    scene.hub.say('a', { type: 'ack', round: 7, nextChunk: 4 });
+    a.accept();
+    expect(scene.hub.chunks('a')).toHaveLength(4);
+    expect(scene.settled()).toBeUndefined();
+  });
+
+  it('is heard no more: chunks of an update that was rejected or refused are neither confirmed nor refused one by one', () => {
+    const rejected = exchangeScene({ weights });
+    const parcel = rejected.members[0].seal(weights);
+    rejected.members[0].announce(parcel);
+    rejected.hub.chunk('a', parcel.chunks[0]!);
+    rejected.hub.chunk('a', { round: 7, index: 1, sealed: new Uint8Array(40) });
+    const refused = exchangeScene({ weights });
+    refused.members[0].refuse();
+    for (const scene of [rejected, refused]) {
+      const before = told(scene);
+      scene.hub.chunk('a', parcel.chunks[1]!);
+      scene.hub.chunk('a', parcel.chunks[2]!);
+      expect(told(scene)).toEqual(before);
+    }
+    expect(told(rejected).slice(-2)).toEqual(['ack', 'failure']);
+  });
+
+  it('stays connected: what it did wrong in this round ends neither its session nor its part in later ones', () => {
+    const scene = exchangeScene({ weights });
+    const [a] = scene.members;
+    a.announce(a.seal(weights, { study: '00'.repeat(32) }));
+    scene.hub.chunk('a', { round: 6, index: 0, sealed: new Uint8Array(40) });
+    const failures = scene.hub.messages('a').flatMap((message) => (message.type === 'failure' ? [message] : []));
+    expect(failures.map(({ code, fatal }) => [code, fatal])).toEqual([['wrong-study', false], ['wrong-round', false]]);
+    scene.hub.leave('a');
+    scene.hub.arrive('a');
+    expect(a.count('offer')).toBe(2);
+  });
+});

@@ -1,9 +1,10 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { generateIdentity, generateRoundKeys } from '../../shared/crypto/keys.ts';
 import type { LedgerMechanism, ReceiptEntry, Refusal } from '../../shared/ledger/entry.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { PLAIN_CHUNK_BYTES } from '../../shared/protocol/transfer.ts';
-import { exchangeScene, verdict, WEIGHTS } from '../support/exchange-scene.ts';
+import { exchangeScene, verdict, WEIGHTS, type ExchangeScene } from '../support/exchange-scene.ts';
 import { MECHANISM } from '../support/ledger-builder.ts';
 import { turn } from '../support/site-bench.ts';
 
@@ -68,6 +69,29 @@ describe('a round of three sites', () => {
     scene.stop.abort();
     expect(await verdict(scene)).toBe('the coordinator was stopped');
     expect(scene.hub.listeners()).toBe(0);
+    const stop = new AbortController();
+    stop.abort();
+    const late = exchangeScene({ stop });
+    expect(await verdict(late)).toBe('the coordinator was stopped');
+    expect([late.hub.listeners(), late.timer.running().length]).toEqual([0, 0]);
+  });
+
+  it('listens to the coordinator’s stop while it lasts and no longer, however it ends: a long study has one listener at a time', async () => {
+    const stop = new AbortController();
+    const listening = (): number => getEventListeners(stop.signal, 'abort').length;
+    const ends: readonly ((scene: ExchangeScene) => void)[] = [
+      ({ members }) => { for (const member of members) member.deliver(UPDATE); },
+      ({ members: [a, b] }) => { a.refuse(); b.refuse(); },
+      ({ timer }) => { timer.fire(); },
+      () => { stop.abort(); },
+    ];
+    for (const end of ends) {
+      const scene = exchangeScene({ stop });
+      expect(listening()).toBe(1);
+      end(scene);
+      await scene.outcome;
+      expect([listening(), scene.hub.listeners(), scene.timer.running().length]).toEqual([0, 0, 0]);
+    }
   });
 
   it('offers itself to a site that comes later or again, and to no stranger', () => {

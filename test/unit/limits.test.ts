@@ -1,9 +1,10 @@
-import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { filterEpsilon, judgeLimits, type Limits, type SpendEntry } from '../../client/limits.ts';
 import { openVault } from '../../client/vault.ts';
 import type { LedgerMechanism, ReserveEntry } from '../../shared/ledger/entry.ts';
+import { rdpEpsilon } from '../../shared/privacy/accountant.ts';
 import { pldEpsilon } from '../../shared/privacy/pld.ts';
 import { temporaryFolder } from '../support/processes.ts';
 
@@ -52,6 +53,38 @@ describe('the limits of a data set', () => {
     expect(judge({ maxEpsilon: 2.5 }, [offered, ...others])).toContain('would bring it to');
   });
 
+  it('a round just a day ago counts no more, and one a millisecond younger does', () => {
+    const ago = (ms: number): SpendEntry => ({ ...spend(1), time: new Date(NOW - ms).toISOString() });
+    expect(judge({ maxRoundsPerDay: 1 }, [ago(86_400_000)])).toBeUndefined();
+    expect(judge({ maxRoundsPerDay: 1 }, [ago(86_399_999)])).toContain('at most 1 rounds a day');
+  });
+
+  it('only what was spent counts: releases and refusals are of rounds that are counted or never trained', () => {
+    const where = { study: 's', site: 'z', round: 3, reserve: 'ee'.repeat(32), time: new Date(NOW - 1000).toISOString() };
+    expect(judge({ maxRoundsPerDay: 1, maxEpsilon: 2.5 }, [{ type: 'release', ...where, update: 'cd'.repeat(32) }, { type: 'refusal', ...where }])).toBeUndefined();
+  });
+
+  it('epsilon up to its limit is allowed, and nothing above', () => {
+    const log = Array.from({ length: 12 }, (_, i) => spend(i));
+    // The limit chooses the order: one that is just what its order says is spent.
+    const spentAt = (cap: number): number => filterEpsilon(Array.from({ length: 13 }, () => MECHANISM), { cap, delta: 1e-5, orderFor: 1e-5 });
+    const limit = Array.from({ length: 30 }).reduce<number>((cap) => spentAt(cap), 5);
+    expect(spentAt(limit)).toBe(limit);
+    expect(judge({ maxEpsilon: limit }, log)).toBeUndefined();
+    expect(judge({ maxEpsilon: limit * (1 - 1e-12) }, log)).toContain('would bring it to');
+  });
+
+  it('epsilon is told at the study’s delta where that is the smallest, and at the custodian’s wherever there is one', () => {
+    const log = Array.from({ length: 5 }, (_, i) => spend(i));
+    const told = (limits: Limits, delta: string): number => Number(/bring it to ([\d.]+)/.exec(judgeLimits(limits, { site: 'a', reserve: RESERVE, reserveHash: 'ff'.repeat(32), delta, log, now: NOW }) ?? '')?.[1]);
+    const at = (delta: number, orderFor: number): number => filterEpsilon(Array.from({ length: 6 }, () => MECHANISM), { cap: 1.5, delta, orderFor });
+    expect(told({ maxEpsilon: 1.5 }, '1e-9')).toBeCloseTo(at(1e-9, 1e-5), 4);
+    expect(told({ maxEpsilon: 1.5, delta: 1e-7 }, '1e-9')).toBeCloseTo(at(1e-7, 1e-7), 4);
+    expect(at(1e-9, 1e-9)).not.toBeCloseTo(at(1e-9, 1e-5), 2);
+    // The order that is near the best one for a history that fills the limit: 1 + 2 ln(1 / delta) / limit.
+    expect(at(1e-7, 1e-7)).toBe(rdpEpsilon({ events: [{ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 1.7, steps: 18 }], delta: 1e-7, orders: [22] }).epsilon);
+  });
+
   it('epsilon is that of the smallest delta of all studies, at an order that none of them chooses', () => {
     const log = Array.from({ length: 5 }, (_, i) => spend(i));
     const at = (delta: number): number => filterEpsilon(Array.from({ length: 6 }, () => MECHANISM), { cap: 4, delta, orderFor: 1e-5 });
@@ -92,6 +125,42 @@ describe('the vault', () => {
     expect(await again.limits()).toEqual({ maxEpsilon: 2.5 });
     for (const file of ['ward-7.jsonl', 'ward-7.limits.json']) expect(statSync(join(folder, file)).mode & 0o077).toBe(0);
     expect(await openVault(folder, 'ward-8').entries()).toEqual([]);
+  });
+
+  it('lies in a folder of its owner alone, whoever writes to it first', async () => {
+    const first: readonly ((vault: ReturnType<typeof openVault>) => Promise<void>)[] = [(vault) => vault.append(spend(1)), (vault) => vault.changeLimits({ minCohort: 3 })];
+    for (const write of first) {
+      const folder = join(temporaryFolder(), 'institution', 'vault');
+      await write(openVault(folder, 'ward'));
+      for (const made of [folder, join(folder, '..')]) expect(statSync(made).mode & 0o777).toBe(0o700);
+    }
+  });
+
+  it('changes the limits that are given and keeps the others', async () => {
+    const vault = openVault(temporaryFolder(), 'ward');
+    await vault.changeLimits({ maxEpsilon: 2.5, minCohort: 2 });
+    await vault.changeLimits({ minCohort: 3 });
+    expect(await vault.limits()).toEqual({ maxEpsilon: 2.5, minCohort: 3 });
+  });
+
+  it('takes one release of a site for a reserve, and that of another site or for another reserve', async () => {
+    const vault = openVault(temporaryFolder(), 'ward');
+    const release = { type: 'release', study: 's', site: 'a', round: 2, reserve: 'ab'.repeat(32), time: new Date(NOW).toISOString(), update: 'cd'.repeat(32) } as const;
+    await vault.append({ ...spend(1), site: 'a', reserve: release.reserve });
+    await vault.append(release);
+    await expect(vault.append({ ...release, update: 'ef'.repeat(32) })).rejects.toMatchObject({ code: 'storage-failed' });
+    await vault.append({ ...release, site: 'b' });
+    await vault.append({ ...release, reserve: '12'.repeat(32) });
+    await vault.append({ ...spend(1), site: 'a', reserve: release.reserve });
+    expect((await vault.entries()).map(({ type }) => type)).toEqual(['spend', 'release', 'release', 'release', 'spend']);
+  });
+
+  it('a log that cannot be read stops everything: it is not taken for an empty one', async () => {
+    const folder = temporaryFolder();
+    for (const name of ['ward.jsonl', 'ward.limits.json']) mkdirSync(join(folder, name));
+    const vault = openVault(folder, 'ward');
+    await expect(vault.entries()).rejects.toMatchObject({ code: 'storage-failed' });
+    await expect(vault.limits()).rejects.toThrow(/cannot read .*ward\.limits\.json.*nothing is trained/);
   });
 
   it('a line that a crash cut short is left out, and the next one stands by itself', async () => {

@@ -76,6 +76,21 @@ describe('a sound at another rate', () => {
     expect(error).toBeLessThan(2e-3);
   });
 
+  it.each([[12_000, 8000], [8000, 12_000]])('from %d to %d is its definition, term by term, up to both ends', (from, to) => {
+    const sound = tone(700, { rate: from, length: 101 });
+    const c = Math.min(1, to / from);
+    // Sixteen zero crossings of the sinc on each side, under a squared cosine that ends with the last of them.
+    const h = (t: number): number => (Math.abs(c * t) >= 16 ? 0 : (t === 0 ? 1 : Math.sin(Math.PI * c * t) / (Math.PI * c * t)) * Math.cos((Math.PI * c * t) / 32) ** 2);
+    const found = resample(sound, { from, to, length: 200 });
+    for (let n = 0; n < 200; n += 1) {
+      const at = (n * from) / to;
+      const taps = Array.from({ length: 80 }, (_, i) => Math.floor(at) - 40 + i);
+      const total = taps.reduce((sum, k) => sum + h(at - k), 0);
+      const expected = at < 101 ? taps.reduce((sum, k) => sum + (h(at - k) / total) * (sound[k] ?? 0), 0) : 0;
+      expect(found[n], `output ${n}`).toBeCloseTo(expected, 12);
+    }
+  });
+
   it('has nothing of what the new rate cannot hold', () => {
     const found = resample(tone(11_000, { rate: 48_000, length: 9600 }), { from: 48_000, to: 16_000, length: 3200 });
     expect(Math.max(...found.slice(60, -60).map(Math.abs))).toBeLessThan(2e-3);
