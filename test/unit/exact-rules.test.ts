@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { beginRound } from '../../coordinator/round.ts';
 import type { EntryBody, LedgerMechanism } from '../../shared/ledger/entry.ts';
@@ -5,7 +6,7 @@ import { sameMechanism } from '../../shared/ledger/mechanism.ts';
 import { isLedgerProblem } from '../../shared/ledger/problem.ts';
 import { verifyLedger } from '../../shared/ledger/verify.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
-import { agrees } from '../../shared/privacy/accountant.ts';
+import { agrees, epsilonOf, roundedUp } from '../../shared/privacy/accountant.ts';
 import { planMechanism } from '../../shared/privacy/mechanism.ts';
 import { LedgerBuilder, MECHANISM } from '../support/ledger-builder.ts';
 
@@ -106,6 +107,40 @@ it('stated and computed epsilon agree to two millionths, PLD besides to 2e-5 of 
   expect(agrees('pld', 1, Infinity)).toBe(false);
   expect(agrees('pld', Infinity, Infinity)).toBe(true);
   expect(agrees('rdp', NaN, NaN)).toBe(false);
+});
+
+it('epsilon is stated rounded up to the sixth decimal, never down', () => {
+  expect([0.1234561, 0.1234569, 1e-9, 7.0000001, 0, 2.5].map(roundedUp)).toEqual([0.123457, 0.123457, 1e-6, 7.000001, 0, 2.5]);
+  expect([Infinity, NaN].map(roundedUp)).toEqual([Infinity, NaN]);
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 50, noNaN: true }), (epsilon) => {
+      const stated = roundedUp(epsilon);
+      expect(stated).toBeGreaterThanOrEqual(epsilon * (1 - 1e-15));
+      expect(stated - epsilon).toBeLessThan(1e-6 + 1e-14);
+    }),
+  );
+  // As a ledger says it: above what its charges come to.
+  const { epsilonAfter } = ofBudget('3').reserve('image', ['a', 'b']);
+  const events = [{ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 1.7, steps: 3 }] as const;
+  const truth = epsilonOf({ events, delta: 1e-5, rdpOrder: 6.5 });
+  for (const accountant of ['pld', 'rdp'] as const) {
+    expect(Number(epsilonAfter[accountant])).toBeGreaterThanOrEqual(truth[accountant]);
+    expect(Number(epsilonAfter[accountant]) - truth[accountant]).toBeLessThan(1e-6);
+  }
+});
+
+it('the noise is whole grid steps, rounded up: never less than the clip norm times the multiplier, never a step more', () => {
+  const input = { parameters: 5000, clipNorm: 0.7, noiseMultiplier: 1.3, samplingRate: 0.2, patients: 300, steps: 4, longestReduction: 600, microBatch: 64 };
+  for (const noiseMultiplier of [0.05, 0.9131, 1.3, 1.30001, 7.777, 123.4]) {
+    for (const clipNorm of [0.7, 0.33, 5.1]) {
+      const { gridStep, noiseStddevGrid, event } = planMechanism({ ...input, clipNorm, noiseMultiplier });
+      expect(noiseStddevGrid * gridStep).toBeGreaterThanOrEqual(noiseMultiplier * clipNorm);
+      expect((noiseStddevGrid - 1) * gridStep).toBeLessThan(noiseMultiplier * clipNorm);
+      expect(gridStep * Math.sqrt(5000)).toBeLessThanOrEqual(1e-3 * clipNorm);
+      expect(event).toEqual({ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier, steps: 4 });
+    }
+  }
+  expect(() => planMechanism({ ...input, noiseMultiplier: 1e9 })).toThrow(/noise multiplier of 1000000000 is too large/);
 });
 
 it('what clipping leaves of the clip norm are its float32 and grid errors, term by term', () => {

@@ -6,7 +6,7 @@ import { chargesIfReserved, statedSpending } from '../../shared/ledger/spending.
 import { verifyLedger } from '../../shared/ledger/verify.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { rdpEpsilon } from '../../shared/privacy/accountant.ts';
-import { isRdpOrder, rdpOfStep } from '../../shared/privacy/rdp.ts';
+import { isRdpOrder, rdpOfEvent, rdpOfStep } from '../../shared/privacy/rdp.ts';
 import { LedgerBuilder, MECHANISM } from '../support/ledger-builder.ts';
 import { ledgerStudy } from '../support/ledger-study.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
@@ -72,6 +72,32 @@ it.each<[string, Partial<Extract<LedgerMechanism, { protection: 'local-noise' }>
   const reserve: EntryBody = { ...builder.reserve('image', ['a']), mechanism, epsilonAfter: { delta: '0.00001', pld: '1', rdp: '1' } };
   const lines = [...builder.lines, formatLine({ index: builder.state.length, time: '2026-01-02T03:04:05.678Z', body: reserve })];
   expect(verifyLedger({ lines, primitives }).problem?.code).toBe('wrong-epsilon');
+});
+
+it('RDP of numbers that describe no mechanism, or of no order, is infinite: at the edges too, and alone', () => {
+  for (const [q, sigma] of [[1.0001, 2], [0, 2], [-0.1, 2], [NaN, 2], [0.2, 0], [0.2, -1], [0.2, NaN]] as const) expect(rdpOfStep(q, sigma, 8), `${q} ${sigma}`).toBe(Infinity);
+  for (const order of [1, 0.5, 0, -3, 1024.001, 1025, Infinity, NaN]) expect(rdpOfStep(0.2, 2, order), `order ${order}`).toBe(Infinity);
+  for (const order of [1.01, 8, 1024]) expect(rdpOfStep(0.2, 2, order)).toBeLessThan(Infinity);
+  // Everybody in every step: the plain Gaussian, however much noise.
+  expect(rdpOfStep(1, 2, 8)).toBe(1);
+  expect(rdpOfStep(1, 1e200, 8)).toBeGreaterThan(0);
+  expect(rdpOfStep(0.2, 1e200, 8)).toBeGreaterThan(0);
+  for (const steps of [1.5, -1, NaN, Infinity, 2 ** 53]) expect(rdpOfEvent({ type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 2, steps }, [8])[0], `${steps} steps`).toBe(Infinity);
+});
+
+it('RDP at one order is not another’s of before, and epsilon is the least over the orders and never below 0', () => {
+  const event = { type: 'poisson-gaussian', samplingRate: 0.2, noiseMultiplier: 2, steps: 3 } as const;
+  const at = (order: number): number => rdpOfEvent(event, [order])[0]!;
+  expect(at(3)).toBeLessThan(at(7));
+  expect([...rdpOfEvent(event, [7, 3])]).toEqual([at(7), at(3)]);
+  // Below an order of noise too small to integrate: the chord, an upper bound between its ends.
+  const small = (order: number): number => (order - 1) * rdpOfStep(0.1, 0.04, order);
+  for (const share of [0.25, 0.75]) expect(small(5 + share)).toBeCloseTo((1 - share) * small(5) + share * small(6), 6);
+  expect(small(1.5)).toBeCloseTo(small(2) / 2, 6);
+  const epsilons = [2.5, 6, 20].map((order) => rdpEpsilon({ events: [event], delta: 1e-5, orders: [order] }).epsilon);
+  expect(rdpEpsilon({ events: [event], delta: 1e-5, orders: [2.5, 6, 20] })).toEqual({ epsilon: Math.min(...epsilons), order: [2.5, 6, 20][epsilons.indexOf(Math.min(...epsilons))] });
+  expect(rdpEpsilon({ events: [{ ...event, noiseMultiplier: 1e5 }], delta: 0.5, orders: [2, 3] }).epsilon).toBe(0);
+  expect(rdpEpsilon({ events: [], delta: 1e-5 }).epsilon).toBe(0);
 });
 
 it('a release without protection is infinite by both accountants: a finite PLD beside an honest RDP is a false sum', () => {

@@ -141,6 +141,10 @@ describe('the vault', () => {
     await vault.changeLimits({ maxEpsilon: 2.5, minCohort: 2 });
     await vault.changeLimits({ minCohort: 3 });
     expect(await vault.limits()).toEqual({ maxEpsilon: 2.5, minCohort: 3 });
+    for (const nonsense of [NaN, Infinity, 0, -1]) {
+      for (const name of ['maxEpsilon', 'minNoiseMultiplier', 'delta', 'minCohort', 'maxRoundsPerDay']) await expect(vault.changeLimits({ [name]: nonsense }), `${name} ${nonsense}`).rejects.toThrow();
+    }
+    expect(await vault.limits()).toEqual({ maxEpsilon: 2.5, minCohort: 3 });
   });
 
   it('takes one release of a site for a reserve, and that of another site or for another reserve', async () => {

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
 import { planMechanism, releaseNoisySum, type MechanismPlan } from '../../shared/privacy/mechanism.ts';
-import { poissonSample } from '../../shared/privacy/poisson.ts';
+import { poissonSample, shuffleInPlace, uniformIndex } from '../../shared/privacy/poisson.ts';
+import { fixedWords } from '../support/scripted-random.ts';
 
 const input = { parameters: 5000, clipNorm: 0.7, noiseMultiplier: 1.3, samplingRate: 0.2, patients: 300, steps: 4, longestReduction: 600, microBatch: 64 };
 
@@ -64,6 +65,49 @@ it('a sum longer than its patients allow, or not finite, is a broken invariant a
   const huge = new Float64Array(input.parameters).fill(plan.maxSampled * plan.clipNorm);
   expect(() => releaseNoisySum(plan, huge, createKeyStream())).toThrow(/invariant/);
   expect(() => releaseNoisySum(plan, new Float64Array(input.parameters).fill(NaN), createKeyStream())).toThrow(/invariant/);
+});
+
+it('a sum is released up to the length that its patients allow, not above, and only of as many coordinates as were planned', () => {
+  const plan = planMechanism(input);
+  const most = (plan.maxSampled * plan.clipNorm) / Math.sqrt(input.parameters);
+  const zeros = { fill: (target: Uint8Array) => target.fill(0) };
+  expect(() => releaseNoisySum(plan, new Float64Array(input.parameters).fill(most * (1 - 1e-9)), zeros)).not.toThrow();
+  expect(() => releaseNoisySum(plan, new Float64Array(input.parameters).fill(most * (1 + 1e-9)), zeros)).toThrow(/invariant/);
+  for (const parameters of [input.parameters - 1, input.parameters + 1]) expect(() => releaseNoisySum(plan, new Float64Array(parameters), zeros)).toThrow(/invariant/);
+});
+
+it('Poisson sampling takes an index below the rate and not at it: the rate is rounded down, and a rate of 1 takes everybody', () => {
+  // 53 random bits, the upper 21 of them from the first word of 32.
+  const draws = (...values: readonly number[]) => fixedWords(values.flatMap((value) => [Math.floor(value / 2 ** 32) * 2 ** 11, value % 2 ** 32]));
+  const threshold = Math.floor(0.3 * 2 ** 53);
+  expect(poissonSample(4, 0.3, draws(threshold - 1, threshold, threshold + 1, 0))).toEqual([0, 3]);
+  expect(poissonSample(2, 1, draws(2 ** 53 - 1, 0))).toEqual([0, 1]);
+  // 1.7 in 2^53: the rate that is used must not be the higher one of 2.
+  expect(poissonSample(3, 1.7 / 2 ** 53, draws(0, 1, 2))).toEqual([0]);
+  for (const rate of [0, -0.1, 1.0001, NaN]) expect(() => poissonSample(2, rate, draws(0, 0))).toThrow(/sampling rate/);
+});
+
+it('a uniform index is drawn again where the last incomplete run of indices begins', () => {
+  const once = (...words: readonly number[]) => {
+    let next = 0;
+    return { fill: (target: Uint8Array) => new Uint32Array(target.buffer, target.byteOffset, 1).fill(words[next++]!) };
+  };
+  // 2^32 = 3 x 1431655765 + 1: the last word would give index 0 once more.
+  expect(uniformIndex(3, once(2 ** 32 - 1, 7))).toBe(1);
+  expect(uniformIndex(3, once(2 ** 32 - 2, 7))).toBe(2);
+  expect(uniformIndex(2 ** 32, once(2 ** 32 - 1))).toBe(2 ** 32 - 1);
+  for (const count of [0, 2.5, 2 ** 32 + 1, NaN]) expect(() => uniformIndex(count, once(1))).toThrow(/a count/);
+});
+
+it('a shuffle gives every order of three as often as any other', () => {
+  const random = createKeyStream();
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 6000; i += 1) {
+    const order = shuffleInPlace(['a', 'b', 'c'], random).join('');
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
+  expect(counts.size).toBe(6);
+  for (const count of counts.values()) expect(Math.abs(count - 1000)).toBeLessThan(6 * Math.sqrt(1000 * (5 / 6)));
 });
 
 it('Poisson sampling includes every index with its rate, independently', () => {

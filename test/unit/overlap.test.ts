@@ -1,9 +1,10 @@
 import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { epsilonOf, rdpEpsilon, worstPld } from '../../shared/privacy/accountant.ts';
+import { epsilonOf, rdpEpsilon, worstPld, worstRdp } from '../../shared/privacy/accountant.ts';
 import { everyClique, worstCliques, type SiteHistory } from '../../shared/privacy/composition.ts';
 import type { PrivacyEvent } from '../../shared/privacy/event.ts';
+import { mergeEqual } from '../../shared/privacy/merge.ts';
 import { maximalCliques } from '../../shared/privacy/overlap.ts';
 import { describeWithShared, sharedFile } from '../support/shared-data.ts';
 
@@ -63,6 +64,57 @@ describe('worst cliques', () => {
         expect(rdp(worstCliques({ sites, cliques }))).toBe(rdp(everyClique({ sites, cliques }, 1000)));
       }),
     );
+  });
+
+  it('add up over modalities and are the worst of the cliques within each, not the other way round', () => {
+    const sites = [history('a', 'image', gaussian(0.1, 1.5, 20)), history('b', 'image', gaussian(0.1, 1.5, 30)), history('c', 'text', gaussian(0.1, 1.5, 7))];
+    const steps = (cliques: readonly (readonly string[])[]): number[] => worstCliques({ sites, cliques: new Map([['image', cliques], ['text', [['c']]]]) }).map(({ events }) => events[0]?.steps ?? 0);
+    expect(steps([['a'], ['b']])).toEqual([37]);
+    expect(steps([['a', 'b']])).toEqual([57]);
+    const epsilonAt = (n: number): number => worstPld({ cliques: [{ sites: [], events: [gaussian(0.1, 1.5, n)] }], delta: 1e-5 }).epsilon;
+    const worst = worstPld({ cliques: [{ sites: ['x'], events: [gaussian(0.1, 1.5, 20)] }, { sites: ['y'], events: [gaussian(0.1, 1.5, 30)] }, { sites: ['z'], events: [] }], delta: 1e-5 });
+    expect(worst).toEqual({ epsilon: epsilonAt(30), worst: ['y'] });
+    const rdpAt = (n: number): number => rdpEpsilon({ events: [gaussian(0.1, 1.5, n)], delta: 1e-5, orders: [7] }).epsilon;
+    expect(worstRdp({ cliques: [30, 20].map((n) => ({ sites: [], events: [gaussian(0.1, 1.5, n)] })), delta: 1e-5, order: 7 })).toBe(rdpAt(30));
+  });
+
+  it('keep those of which neither covers the other, and one of those that are alike', () => {
+    const sites = [history('a', 'image', gaussian(0.1, 1.5, 20), gaussian(0.2, 1.3, 3)), history('b', 'image', gaussian(0.1, 1.5, 19), gaussian(0.2, 1.3, 4)), history('c', 'image', gaussian(0.1, 1.5, 20), gaussian(0.2, 1.3, 3))];
+    expect(worstCliques({ sites, cliques: new Map([['image', [['a'], ['b'], ['c']]]]) }).map(({ sites: names }) => names)).toEqual([['a'], ['b']]);
+    // What released without noise is covered by no noise.
+    const bare = [history('a', 'image', gaussian(0.1, 1.5, 20)), history('b', 'image', { type: 'unprotected', steps: 1 })];
+    expect(worstCliques({ sites: bare, cliques: new Map([['image', [['a'], ['b']]]]) })).toHaveLength(2);
+  });
+
+  it('count a site’s history whole, however it is cut into pieces, and refuse one that is in no clique', () => {
+    const pieces = [history('a', 'image', gaussian(0.1, 1.5, 20)), history('a', 'image', gaussian(0.1, 1.5, 5)), history('a', 'image', gaussian(0.2, 1.3, 3))];
+    expect(worstCliques({ sites: pieces, cliques: new Map([['image', [['a']]]]) })).toEqual([{ sites: ['a'], events: [gaussian(0.1, 1.5, 25), gaussian(0.2, 1.3, 3)] }]);
+    expect(() => worstCliques({ sites: pieces, cliques: new Map([['image', [['b']]]]) })).toThrow(/in a clique/);
+    expect(() => maximalCliques(['a', 'b', 'a'], () => true)).toThrow(/distinct/);
+  });
+
+  it('of too many combinations are one upper bound: the most of every mechanism', () => {
+    const modalities = Array.from({ length: 9 }, (_, i) => `m${i}`);
+    const sites = modalities.flatMap((modality) => [history(`${modality}-a`, modality, gaussian(0.1, 1.5, 20), gaussian(0.2, 1.3, 3)), history(`${modality}-b`, modality, gaussian(0.1, 1.5, 19), gaussian(0.2, 1.3, 4))]);
+    const cliques = new Map(modalities.map((modality) => [modality, [[`${modality}-a`], [`${modality}-b`]]]));
+    const [bound, ...others] = worstCliques({ sites, cliques });
+    expect(others).toEqual([]);
+    expect(bound?.sites).toHaveLength(18);
+    expect(bound?.events).toEqual([gaussian(0.1, 1.5, 9 * 20), gaussian(0.2, 1.3, 9 * 4)]);
+    // One modality fewer: 256 combinations are all composed.
+    const fewer = { sites: sites.slice(2), cliques };
+    expect(worstCliques(fewer)).toHaveLength(256);
+    expect(everyClique(fewer, 7)).toHaveLength(7);
+  });
+
+  it('merge no numbers of steps that are none into one that is', () => {
+    for (const steps of [[1.5, 1.5], [-1, 4], [NaN, 4], [Infinity, 4]]) {
+      const events = mergeEqual(steps.map((n) => gaussian(0.1, 1.5, n)));
+      expect(events.map((event) => event.steps)).toEqual([NaN]);
+      expect(rdpEpsilon({ events, delta: 1e-5 }).epsilon).toBe(Infinity);
+    }
+    expect(mergeEqual([gaussian(0.1, 1.5, 0), { type: 'unprotected', steps: 0 }])).toEqual([]);
+    expect(mergeEqual([{ type: 'unprotected', steps: 2 }, gaussian(0.1, 1.5, 3), { type: 'unprotected', steps: 1 }])).toEqual([{ type: 'unprotected', steps: 3 }, gaussian(0.1, 1.5, 3)]);
   });
 
   it('charge a release without noise as infinite, whoever made it', () => {
