@@ -18,6 +18,9 @@ describe('aggregation', () => {
   it('weights updates by their public weights', () => {
     const mean = combineUpdates([{ update: Float32Array.of(1, -2), weight: 30 }, { update: Float32Array.of(5, 6), weight: 10 }]);
     expect([...mean]).toEqual([2, 0]);
+    for (const weight of [0, -1, NaN]) expect(() => combineUpdates([{ update: Float32Array.of(1), weight: 30 }, { update: Float32Array.of(5), weight }])).toThrow(/positive weights/);
+    expect(() => combineUpdates([{ update: Float32Array.of(1), weight: 30 }, { update: Float32Array.of(5, 6), weight: 10 }])).toThrow(/one shape/);
+    expect(() => combineUpdates([])).toThrow(/at least one/);
   });
 
   it('FedAvg with momentum and FedAdam step as their formulas say, twice', () => {
@@ -29,6 +32,9 @@ describe('aggregation', () => {
     const adam = { type: 'fedadam', learningRate: 0.1, beta1: 0.7, beta2: 0.9, epsilon: 0.01 } as const;
     const step = serverStep({ weights: Float32Array.of(2), delta, state: freshOptimiser(1), spec: adam });
     expect(step.weights[0]).toBeCloseTo(2 + (0.1 * 0.3 * 0.5) / (Math.sqrt(0.1 * 0.25) + 0.01), 6);
+    const second = serverStep({ weights: step.weights, delta: Float64Array.of(-0.2), state: step.state, spec: adam });
+    const [m, v] = [0.7 * 0.3 * 0.5 + 0.3 * -0.2, 0.9 * 0.1 * 0.25 + 0.1 * 0.04];
+    expect(second.weights[0]! - step.weights[0]!).toBeCloseTo((0.1 * m) / (Math.sqrt(v) + 0.01), 6);
   });
 });
 
@@ -52,7 +58,8 @@ privacy: { protection: none, samplingRate: 0.5 }
 
   it('takes the last share of the planned rounds, at least the last, and none unless the study says so', () => {
     expect(averagedRounds(study(', averageLast: 0.3', 10))).toEqual([8, 9, 10]);
-    expect(averagedRounds(study(', averageLast: 0.01', 10))).toEqual([10]);
+    expect(averagedRounds(study(', averageLast: 0.25', 10))).toEqual([8, 9, 10]);
+    for (const least of ['0.01', '1.0e-17']) expect(averagedRounds(study(`, averageLast: ${least}`, 10))).toEqual([10]);
     expect(averagedRounds(study(', averageLast: 1', 4))).toEqual([1, 2, 3, 4]);
     expect(averagedRounds(study('', 10))).toEqual([]);
   });
@@ -111,6 +118,24 @@ describe('head protection from released updates', () => {
     image.forEach((value, i) => expect(value).toBeCloseTo(both[i]!, 10));
   });
 
+  it('is (a I + A)^-1 a, A the sum over all other modalities, for directions that are no axes', () => {
+    const kernels = { image: Float64Array.of(0.5, -0.2, 0.3, 0.4, -0.1, 0.6), text: Float64Array.of(-0.3, 0.8, 0.2, 0.1, 0.7, -0.4) };
+    const moments = Object.entries(kernels).reduce<HeadMoments>((before, [modality, kernel]) => rememberHeadUpdate(before, { modality, kernel, shape }), new Map());
+    const kernel = Float64Array.of(1, 2, -3, 0.5, 4, -1);
+    const projected = projectHeadUpdate(moments, { modality: 'sound', kernel, shape });
+    // (a I + A) times it is a times the update.
+    for (let i = 0; i < 3; i += 1) {
+      for (let c = 0; c < 2; c += 1) {
+        let product = 0.1 * projected[2 * i + c]!;
+        for (const own of Object.values(kernels)) {
+          const norm = own.reduce((sum, x) => sum + x * x, 0);
+          for (let j = 0; j < 3; j += 1) product += ((own[2 * i]! * own[2 * j]! + own[2 * i + 1]! * own[2 * j + 1]!) / norm) * projected[2 * j + c]!;
+        }
+        expect(product).toBeCloseTo(0.1 * kernel[2 * i + c]!, 12);
+      }
+    }
+  });
+
   it('by the closed form: a tenth over a tenth and what is remembered, of updates of any size, each time nine tenths of it; nothing of an update of zeros', () => {
     const once = rememberHeadUpdate(new Map(), { modality: 'image', kernel: along(0), shape });
     const twice = rememberHeadUpdate(once, { modality: 'image', kernel: along(0).map((value) => 50 * value), shape });
@@ -133,6 +158,11 @@ describe('what a site sends', () => {
     expect(checkUpdate(Float32Array.of(Infinity, 0, 0, 0), expected)?.code).toBe('not-finite');
     expect(checkUpdate(Float32Array.of(1e4, 0, 0, 0), expected)?.code).toBe('norm-too-large');
     expect(checkUpdate(new Float32Array(5), expected)?.code).toBe('wrong-length');
+    // As long as the bound is allowed, in the norm and not in its square.
+    expect(checkUpdate(Float32Array.of(3, 4, 0, 0), { parameters: 4, normBound: 5 })).toBeUndefined();
+    expect(checkUpdate(Float32Array.of(3, 4, 0.01, 0), { parameters: 4, normBound: 5 })?.code).toBe('norm-too-large');
+    expect(checkUpdate(Float32Array.of(0.3, 0.4, 0, 0), { parameters: 4, normBound: 0.4 })?.code).toBe('norm-too-large');
+    expect(checkUpdate(Float32Array.of(1e18, 0, 0, 0), { parameters: 4, normBound: undefined })).toBeUndefined();
   });
 
   it('may be as long as honest steps can be and no longer: so many patients at once, noise, momentum', () => {
@@ -166,6 +196,8 @@ describe('a round', () => {
   it('aborts at once when the quorum is out of reach, and settled sites and strangers change nothing', () => {
     let state = moveMember(beginRound(4, ['a', 'b'], 1), 'a', rejected);
     expect(verdictOf(state, false).type).toBe('abort');
+    // Just within reach it goes on.
+    expect(verdictOf(moveMember(beginRound(4, ['a', 'b', 'c'], 0.6), 'a', rejected), false).type).toBe('collecting');
     state = moveMember(moveMember(state, 'a', delivered), 'z', delivered);
     expect(state.members.get('a')).toEqual(rejected);
     expect(state.members.size).toBe(2);

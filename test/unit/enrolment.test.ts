@@ -61,6 +61,10 @@ describe('an enrolment', () => {
 
   it('is for the site and the modality of its invite alone', () => {
     expect(decide(requestOf({ signed: { site: 'b' } }))).toBe('wrong-site');
+    // Whatever else would be right with another site's request.
+    expect(decide(requestOf({ signed: { site: 'b', disjointFrom: ['*'] } }))).toBe('wrong-site');
+    expect(decide(requestOf({ signed: { site: 'b', disjointFrom: ['*'] } }), { invites: [{ id, site: 'b', expiresAt: EXPIRY }] })).toMatchObject({ site: 'b' });
+    expect(decide(requestOf({ signed: { modality: 'table', disjointFrom: ['*'] } }))).toBe('wrong-site');
     expect(decide(requestOf({ signed: { modality: 'table' } }))).toBe('wrong-site');
     expect(decide(requestOf({ signed: { site: 'c', modality: 'table' } }))).toBe('wrong-site');
     expect(decide(requestOf({ signed: { site: 'd' } }), { invites: [{ id, site: 'd', expiresAt: EXPIRY }] })).toBe('wrong-site');
@@ -77,6 +81,13 @@ describe('an enrolment', () => {
     const ledger = new LedgerBuilder();
     ledger.add(ledger.plan(), ledger.enrolment('a', 'image'));
     expect(decide(requestOf(), { ledger: ledger.state })).toBe('already-enrolled');
+    // Nor its own, under a second invite.
+    const own = new LedgerBuilder();
+    own.add(own.plan(), { ...requestEntry() });
+    const another = new Uint8Array(primitives.randomBytes(32));
+    const issued = { id: toHex(primitives.sha256(another)), site: 'a', expiresAt: EXPIRY };
+    const again = decideEnrolment({ request: requestOf({ signed: { invite: issued.id }, sent: { inviteSecret: another } }), siteKey: identity.publicKey, ledger: own.state, invites: [...invites, issued], now: EXPIRY, primitives });
+    expect(again).toMatchObject({ code: 'already-enrolled', message: expect.stringContaining('signed another statement') as string });
   });
 
   it('says whether its patients are elsewhere, where the plan counts on it: disjoint, or on purpose not', () => {

@@ -24,12 +24,12 @@ function witnessesOf(builder: Ledger): Witnesses {
 }
 
 /** A site's word on the head in line `size` of a ledger, signed under its name. */
-function wordOn(builder: LedgerBuilder, size: number, { site = 'a', signer }: { readonly site?: string; readonly signer?: Identity } = {}): { size: number; cosignature: string } {
+function wordOn(builder: LedgerBuilder, size: number, { site = 'a', signer, time = TIME }: { readonly site?: string; readonly signer?: Identity; readonly time?: number } = {}): { size: number; cosignature: string } {
   const line = readLine(builder.lines[size] ?? '');
   if (isLedgerProblem(line) || line.body.type !== 'head') throw new Error(`line ${size} is no head`);
   const identity = signer ?? builder.sites.get(site)!;
   const key = witnessKey({ primitives, study: STUDY, site, publicKey: identity.publicKey });
-  return { size, cosignature: formatSignature(cosign({ primitives, identity, key, text: expected(parseNote(line.body.note)).text, time: TIME })) };
+  return { size, cosignature: formatSignature(cosign({ primitives, identity, key, text: expected(parseNote(line.body.note)).text, time })) };
 }
 
 /** Two heads: in lines 1 and 5. */
@@ -55,6 +55,43 @@ it('a later head replaces an earlier one, never the other way round', () => {
   expect(witnesses.receive('a', wordOn(builder, LAST))).toBeUndefined();
   expect(witnesses.receive('a', wordOn(builder, FIRST))).toBeUndefined();
   expect(sizes()).toEqual([LAST]);
+});
+
+it('who has not cosigned the newest head is behind, until it has', () => {
+  const witnesses = witnessesOf(builder);
+  expect(builder.lines.length - 1).toBe(LAST);
+  expect(witnesses.behind(['a', 'b', 'z'])).toEqual(['a', 'b', 'z']);
+  witnesses.receive('a', wordOn(builder, LAST));
+  witnesses.receive('b', wordOn(builder, FIRST, { site: 'b' }));
+  expect(witnesses.behind(['a', 'b', 'z'])).toEqual(['b', 'z']);
+  witnesses.receive('b', wordOn(builder, LAST, { site: 'b' }));
+  expect(witnesses.behind(['a', 'b'])).toEqual([]);
+  // A line more, and nobody has seen its head.
+  const longer = witnessesOf({ state: builder.state, lines: [...builder.lines, '{}', '{}'] });
+  longer.receive('a', wordOn(builder, LAST));
+  expect(longer.behind(['a'])).toEqual(['a']);
+});
+
+it('each that is kept is told of, none that is refused, and nobody who has stopped listening', () => {
+  const witnesses = witnessesOf(builder);
+  let told = 0;
+  const stop = witnesses.subscribe(() => (told += 1));
+  witnesses.receive('a', wordOn(builder, LAST));
+  expect(told).toBe(1);
+  witnesses.receive('b', wordOn(builder, LAST));
+  expect(told).toBe(1);
+  stop();
+  witnesses.receive('b', wordOn(builder, LAST, { site: 'b' }));
+  expect(told).toBe(1);
+});
+
+it('the last word on a head counts: cosigned again, it is the newer time that is kept', () => {
+  const witnesses = witnessesOf(builder);
+  witnesses.receive('a', wordOn(builder, LAST));
+  const [first] = witnesses.lines();
+  witnesses.receive('a', wordOn(builder, LAST, { time: TIME + 60 }));
+  expect(witnesses.lines()).toHaveLength(1);
+  expect(witnesses.lines()[0]).not.toBe(first);
 });
 
 it('what is no cosignature by that site of a head of this ledger is refused by name and not kept', () => {
