@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { reserveRound } from '../../coordinator/budget.ts';
 import { beginRound } from '../../coordinator/round.ts';
 import type { EntryBody, LedgerMechanism } from '../../shared/ledger/entry.ts';
 import { sameMechanism } from '../../shared/ledger/mechanism.ts';
@@ -33,6 +34,16 @@ describe('the budget', () => {
     expect(Number(spent)).toBeGreaterThan(0.3);
     expect(after(spent)).toBe('accepted');
     for (const less of [1e-6, 0.001, 0.009]) expect(after(String(Number((Number(spent) - less).toFixed(6))))).toBe('budget-exceeded');
+  });
+
+  it('holds alike for the coordinator, who reserves what the ledger then takes: what it is, and not a millionth more', () => {
+    const round = { round: 1, modality: 'image', sites: ['a', 'b'], mechanism: MECHANISM, modelIn: 'cd'.repeat(32) };
+    const exact = ofBudget(spent);
+    const decided = reserveRound(exact.state, round);
+    if (decided.type !== 'reserve') throw new Error(decided.detail);
+    expect(codeOf(exact, decided.entry)).toBe('accepted');
+    const less = String(Number((Number(spent) - 1e-6).toFixed(6)));
+    expect(reserveRound(ofBudget(less).state, round)).toMatchObject({ type: 'exhausted', detail: expect.stringContaining(`above the budget of ${less}`) as string });
   });
 
   it('holds for the last number of a ledger too, after a refund that states as much more as is let pass', () => {

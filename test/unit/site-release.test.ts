@@ -85,6 +85,47 @@ describe('an update that was released', () => {
   });
 });
 
+describe('a staged update of a round whose end the site was not told of', () => {
+  it('is forgotten when another round is offered, and nothing of it is sent for that one', async () => {
+    const { lead, disk, site } = await scene();
+    await dispatch({ lead, disk, site });
+    await site.until('send update');
+    lead.builder.add(lead.builder.outcome('abort', [], []), lead.builder.reserve('table', ['c']));
+    lead.builder.add(lead.builder.outcome('abort', [], []));
+    const from = lead.builder.lines.length - 6;
+    lead.reserve(WEIGHTS);
+    site.receive(lead.ledger(from), lead.offer());
+    await site.until('send accept', 2);
+    expect(disk.staged).toBeUndefined();
+    for (const round of [1, 3]) site.receive({ type: 'resume', round, nextChunk: 0 });
+    await site.settled();
+    expect(site.chunks).toEqual([]);
+    expect(site.sent.filter(({ type }) => type === 'update')).toHaveLength(1);
+    site.deliver(...lead.weights(site.sent, WEIGHTS).map((chunk) => ({ type: 'chunk', chunk }) as const));
+    await site.until('send update', 2);
+    expect((await fetchUpdate({ lead, site })).receipt.round).toBe(3);
+    expect(disk.log.map(({ type, round }) => `${type} ${round}`)).toEqual(['spend 1', 'release 1', 'spend 3', 'release 3']);
+  });
+
+  it('by another process is not sent either, and the next start has nothing of it', async () => {
+    const first = await scene();
+    await dispatch(first);
+    await first.site.until('send update');
+    const { lead, disk } = first;
+    lead.builder.add(lead.builder.outcome('abort', [], []), lead.builder.reserve('table', ['c']));
+    lead.builder.add(lead.builder.outcome('abort', [], []));
+    const from = lead.builder.lines.length - 6;
+    lead.reserve(WEIGHTS);
+    const site = await startBench({ ...lead, disk, train: double });
+    site.deliver({ type: 'open' });
+    site.receive(lead.ledger(from), lead.offer());
+    await site.until('send accept');
+    await site.settled();
+    expect(disk.staged).toBeUndefined();
+    expect(site.sent.map(({ type }) => type)).not.toContain('update');
+  });
+});
+
 describe('a round that ended', () => {
   it('because the site did, while it trained, leaves no release either', async () => {
     const trained = gate();
