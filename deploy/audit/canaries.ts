@@ -77,7 +77,7 @@ function canaryFiles({ study, site, count, like, files, primitives, random }: Ca
   for (const [column, allowed] of filterValues([records.where, site.where])) index.set(column, () => allowed[allowed.length > 1 ? uniformIndex(allowed.length, random) : 0] ?? '');
   const written = new Map([[records.values, records.columns === undefined ? formatNpy({ shape: [lines, ...spec.shape], data: values }) : table(features, lines)]]);
   written.set(records.index, table(index, lines));
-  return { ...files, read: (path) => Promise.resolve(written.get(path) ?? new Uint8Array()) };
+  return { ...files, read: async (path) => written.get(path) ?? files.read(path) };
 }
 
 /** The transform's default bound: as good as none. */
@@ -96,8 +96,8 @@ function rawFeatures({ count, like, spec, random }: { readonly count: number; re
     return Float32Array.from({ length: count * size }, (_, i) => tokens[Math.floor(i / size)]!);
   }
   const { subtract, divideBy, clip } = spec.records.transform;
-  if (clip >= UNBOUNDED && spec.records.frontEnd !== undefined) {
-    throw new AntiphonError('study-invalid', 'canaries behind a front-end need a bound on the records: give transform.clip in the study, or audit another modality with --modality');
+  if (clip >= UNBOUNDED && (spec.records.frontEnd !== undefined || spec.records.frozen !== undefined)) {
+    throw new AntiphonError('study-invalid', 'canaries behind a front-end or a frozen network need a bound on the records: give transform.clip in the study, or audit another modality with --modality');
   }
   const at = (constant: number | readonly number[], feature: number): number => (typeof constant === 'number' ? constant : (constant[feature] ?? 0));
   const reach = new Float64Array(size).fill(clip < UNBOUNDED ? clip : 0);

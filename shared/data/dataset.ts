@@ -2,8 +2,9 @@ import type { Primitives } from '../crypto/primitives.ts';
 import { AntiphonError } from '../errors.ts';
 import type { Modality, Study } from '../study/schema.ts';
 import { selectEntries, type Entry } from './entries.ts';
-import { closeFeatures, collectRows, type Features, type RowCollector } from './features.ts';
+import { closeFeatures, collectRows, type Features } from './features.ts';
 import type { DataFiles } from './files.ts';
+import { openFrozen, recordSink, type FrozenModel, type RecordSink } from './frozen.ts';
 import { inOrder } from './in-order.ts';
 import { recordReader, type RecordReader } from './record-files.ts';
 import type { Selection } from './selection.ts';
@@ -14,7 +15,7 @@ import { checkValuesLayout, encoderInput, readValues, type RecordNormaliser } fr
 export interface Dataset {
   /** Features per record, as the encoder sees them. */
   readonly size: number;
-  /** Normalised by the study's public constants, then through the modality's front-end; `copyRecord` reads them wherever they are. */
+  /** Normalised by the study's public constants, then through the modality's front-end or frozen network; `copyRecord` reads them wherever they are. */
   readonly features: Features;
   /** Class of each record, 0-based. */
   readonly labels: Int32Array;
@@ -51,7 +52,7 @@ export interface UnreadableRecord {
 const DECODED_AT_ONCE = 4;
 
 /**
- * Reads, selects, normalises, applies the front-end, groups by patient. Throws AntiphonError('data-invalid') naming file and line (never a value) on a missing
+ * Reads, selects, normalises, applies the front-end or frozen network, groups by patient. Throws AntiphonError('data-invalid') naming file and line (never a value) on a missing
  * file or column, a wrong shape, a label or row out of range, a missing or infinite feature, more corrupt files than the study allows, or when nothing is selected.
  */
 export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
@@ -61,13 +62,22 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
   const index = await readTable(files, spec.records.index);
   const reader = recordReader(files, spec);
   const entries = selectEntries({ index, spec, selection, sampleColumn, cells: reader, classes: study.classes, sha256: primitives.sha256 });
-  const { size, prepare } = encoderInput({ name, spec });
+  const { size: recordSize, prepare } = encoderInput({ name, spec });
+  const network = await frozenOf(request, spec);
+  const size = network?.size ?? recordSize;
   const rows = collectRows({ records: entries.length, size, ...files });
-  const reading: Reading = { spec, entries, size, prepare, rows };
-  const kept = await (reader === undefined ? readRows(request, reading) : readRecords(request, { ...reading, read: reader.read })).catch((error: unknown) => {
+  const { index: indexPath, frozen } = spec.records;
+  const reading: Reading = { spec, entries, recordSize, prepare, sink: recordSink(rows, network, { recordSize, index: indexPath, frozen }) };
+  let kept: readonly Entry[];
+  try {
+    kept = await (reader === undefined ? readRows(request, reading) : readRecords(request, { ...reading, read: reader.read }));
+    await reading.sink.end();
+  } catch (error) {
     closeFeatures(rows.finish());
     throw error;
-  });
+  } finally {
+    await network?.close();
+  }
   const features = rows.finish();
   if (kept.length === 0) {
     closeFeatures(features);
@@ -85,7 +95,7 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
 }
 
 /**
- * Whether the files and columns that the study names for a modality are there, before anyone waits for the data: of the records nothing is read, so that what is wrong in a line, or in a
+ * Whether the files and columns that the study names for a modality are there, and its frozen network runs, before anyone waits for the data: of the records nothing is read, so that what is wrong in a line, or in a
  * record's own file, shows only when the data set is built. Throws AntiphonError('data-invalid').
  */
 export async function checkLayout({ study, modality: name, selection, files, primitives }: Pick<DatasetRequest, 'study' | 'modality' | 'selection' | 'files' | 'primitives'>): Promise<void> {
@@ -94,43 +104,51 @@ export async function checkLayout({ study, modality: name, selection, files, pri
   const index = await readHeader(files, spec.records.index);
   selectEntries({ index, spec, selection, sampleColumn: undefined, cells: recordReader(files, spec), classes: study.classes, sha256: primitives.sha256 });
   await checkValuesLayout(files, { name, spec });
+  await (await frozenOf({ modality: name, files, primitives }, spec))?.close();
+}
+
+/** Opened; whoever asks closes it. */
+async function frozenOf({ modality: name, files, primitives }: Pick<DatasetRequest, 'modality' | 'files' | 'primitives'>, { shape, records: { frozen } }: Modality): Promise<FrozenModel | undefined> {
+  return frozen === undefined ? undefined : openFrozen({ name, spec: { shape, records: { frozen } }, files, sha256: primitives.sha256 });
 }
 
 interface Reading {
   readonly spec: Modality;
   readonly entries: readonly Entry[];
-  /** Features per record, as the encoder sees them. */
-  readonly size: number;
+  /** Features per record, before any frozen network. */
+  readonly recordSize: number;
   readonly prepare: RecordNormaliser;
-  readonly rows: RowCollector;
+  readonly sink: RecordSink;
 }
 
 /** From one `values` file; returns the entries that have a record. */
-async function readRows({ files, modality: name }: DatasetRequest, { spec, entries, size, prepare, rows }: Reading): Promise<readonly Entry[]> {
+async function readRows({ files, modality: name }: DatasetRequest, { spec, entries, recordSize, prepare, sink }: Reading): Promise<readonly Entry[]> {
   const values = await readValues(files, { name, spec });
-  const row = new Float32Array(size);
-  return entries.filter((entry) => {
+  const record = new Float32Array(recordSize);
+  const kept: Entry[] = [];
+  for (const entry of entries) {
     if (entry.row >= values.rows) {
       throw new AntiphonError('data-invalid', `${spec.records.index}:${entry.line} points beyond the last row of ${values.path}, which has ${values.rows}; the two files do not belong together`);
     }
-    const present = prepare(values.record(entry.row), row, 0);
-    if (present) rows.append(row);
-    return present;
-  });
+    if (!prepare(values.record(entry.row), record, 0)) continue;
+    await sink.append(record, entry.line);
+    kept.push(entry);
+  }
+  return kept;
 }
 
 /** From a file, or a text, of each record; only what the encoder sees of it is kept. */
-async function readRecords(request: DatasetRequest, { spec, entries, size, prepare, rows, read }: Reading & { readonly read: RecordReader }): Promise<readonly Entry[]> {
+async function readRecords(request: DatasetRequest, { spec, entries, recordSize, prepare, sink, read }: Reading & { readonly read: RecordReader }): Promise<readonly Entry[]> {
   const { index, files } = spec.records;
-  const row = new Float32Array(size);
+  const prepared = new Float32Array(recordSize);
   const kept: Entry[] = [];
   const unreadable: UnreadableRecord[] = [];
   const given = entries.filter(({ cell }) => cell !== '');
   for await (const { item: entry, result: record } of inOrder(given, DECODED_AT_ONCE, ({ cell }) => read(cell))) {
     if ('unreadable' in record) {
       unreadable.push({ line: entry.line, path: entry.cell, why: record.unreadable });
-    } else if (prepare({ value: (feature) => record[feature]!, place: (feature) => `the record of ${index}:${entry.line}, feature ${feature}` }, row, 0)) {
-      rows.append(row);
+    } else if (prepare({ value: (feature) => record[feature]!, place: (feature) => `the record of ${index}:${entry.line}, feature ${feature}` }, prepared, 0)) {
+      await sink.append(prepared, entry.line);
       kept.push(entry);
     }
   }

@@ -26,6 +26,7 @@ export interface DataFiles {
   /** CSV text to lines, the header among them, cells trimmed unless quoted; throws on broken quoting. An adapter because csv-parse's types need Node's. */
   readonly parseCsv: (text: string) => readonly CsvLine[];
   readonly decoders: Decoders;
+  readonly networks: Networks;
   /** Records that take more than this go to a row store. */
   readonly inMemoryBytes: number;
   readonly openRowStore: (size: number) => RowStoreWriter;
@@ -39,6 +40,30 @@ export interface Decoders {
   readonly dicom: (bytes: Uint8Array) => Promise<DicomImage | Unreadable>;
   /** The columns of these names (all of them, where none are named) of the file at `path`; AntiphonError('data-invalid') on anything else than flat Parquet. */
   readonly parquet: (bytes: Uint8Array, path: string, columns?: readonly string[]) => Promise<ParquetColumns>;
+}
+
+/** Frozen networks, by format; a library is loaded when it is first used. AntiphonError('data-invalid') on a damaged network, or a library that is missing. */
+export interface Networks {
+  readonly 'tfjs-graph': (bytes: NetworkBytes) => Promise<Network>;
+  readonly onnx: (bytes: NetworkBytes) => Promise<Network>;
+}
+
+export interface NetworkBytes {
+  /** For messages. */
+  readonly path: string;
+  /** The ONNX file, or model.json. */
+  readonly model: Uint8Array;
+  /** The shards of a graph model, one after the other. */
+  readonly weights: Uint8Array;
+}
+
+export interface Network {
+  /** `dims` with the batch, undefined where any length goes; wholly undefined where the file does not say. */
+  readonly inputs: readonly { readonly name: string; readonly type: string; readonly dims: readonly (number | undefined)[] | undefined }[];
+  readonly outputs: readonly string[];
+  /** `values` of shape `dims`, row-major, through the network to the output of that name. */
+  readonly run: (values: Float32Array, dims: readonly number[], output: string) => Promise<{ readonly dims: readonly number[]; readonly values: Float32Array }>;
+  readonly close: () => Promise<void>;
 }
 
 export interface WantedPicture {

@@ -3,6 +3,7 @@ import { vocabularyOf } from '../study/encoder-input.ts';
 import type { Modality, TransformSpec } from '../study/schema.ts';
 import type { DataFiles, ParquetColumns } from './files.ts';
 import { createFrontEnd } from './front-end.ts';
+import { sameShape } from './frozen-layout.ts';
 import { parseNpy, parseNpyHeader } from './npy.ts';
 import { columnIndex, isParquet, missingColumn, readHeader, readTable, type Table } from './table.ts';
 
@@ -59,14 +60,6 @@ export async function checkValuesLayout(files: DataFiles, { name, spec }: { read
 /** NumPy pads its headers to 64 bytes; those of plain arrays fit in two of that. */
 const MAX_HEADER_BYTES = 1 << 16;
 
-/** Axes of length 1 do not matter ([28, 28] is [28, 28, 1]); a flat shape takes any record of its size. */
-function sameShape(record: readonly number[], wanted: readonly number[]): boolean {
-  const product = (sizes: readonly number[]): number => sizes.reduce((total, length) => total * length, 1);
-  if (product(record) !== product(wanted)) return false;
-  const long = (sizes: readonly number[]): string => sizes.filter((length) => length !== 1).join();
-  return wanted.length === 1 || long(record) === long(wanted);
-}
-
 function tableValues(table: Table, columns: readonly string[]): ValuesFile {
   const indices = columns.map((column) => columnIndex(table, column, 'records.columns'));
   return {
@@ -110,7 +103,7 @@ function parquetValues({ rows, names, columns: read }: ParquetColumns, { path, c
 /** Normalises one record into `target` at `offset`; returns false, writing nothing, where fewer than `minimumMeasured` features are measured. */
 export type RecordNormaliser = (raw: RawRecord, target: Float32Array, offset: number) => boolean;
 
-/** What the encoder gets of each record: transformed, then through the modality's front-end where it has one; `size` features each. */
+/** What the encoder, or a frozen network before it, gets of each record: transformed, then through the modality's front-end where it has one; `size` features each. */
 export function encoderInput(modality: { readonly name: string; readonly spec: Modality }): { readonly size: number; readonly prepare: RecordNormaliser } {
   const { shape, records, encoder } = modality.spec;
   const rawSize = shape.reduce((product, length) => product * length, 1);

@@ -1,7 +1,7 @@
 import { open, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, resolve, sep } from 'node:path';
 import { parse } from 'csv-parse/sync';
-import type { CsvLine, DataFiles, Decoders, Unreadable } from '../data/files.ts';
+import type { CsvLine, DataFiles, Decoders, Networks, Unreadable } from '../data/files.ts';
 import { AntiphonError } from '../errors.ts';
 import { decodeDicom } from './decoders/dicom.ts';
 import { decodeImage } from './decoders/image.ts';
@@ -13,6 +13,12 @@ const MIB = 2 ** 20;
 const MAX_RECORD_BYTES = 512 * MIB;
 
 export const nodeDecoders: Decoders = { image: decodeImage, wav: decodeWav, dicom: decodeDicom, parquet: decodeParquet };
+
+/** Apart, so that TensorFlow.js is only loaded where a study has a frozen network. */
+const nodeNetworks: Networks = {
+  'tfjs-graph': async (bytes) => (await import('./frozen/tfjs-graph.ts')).openTfjsGraph(bytes),
+  onnx: async (bytes) => (await import('./frozen/onnx.ts')).openOnnx(bytes),
+};
 
 /**
  * The data folder of a site or of the coordinator. Reads nothing outside it, whatever links it holds; the folder itself may be a link. Encoder inputs of more than
@@ -39,6 +45,7 @@ export function openDataFolder(folder: string, { cacheFolder }: { readonly cache
   return {
     parseCsv,
     decoders: nodeDecoders,
+    networks: nodeNetworks,
     inMemoryBytes: inMemoryMib() * MIB,
     openRowStore: (size) => createRowStore(size, cacheFolder),
     readRecord: async (path) => readInside(await openRoot(), path),

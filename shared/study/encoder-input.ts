@@ -2,8 +2,9 @@ import { invariant } from '../errors.ts';
 import { melFilters, type MelSize } from '../data/mel.ts';
 import type { EncoderSpec, FrontEndSpec, Modality, RecordFilesSpec, SoundSpec } from './schema.ts';
 
-/** Shape of what a modality's encoder sees: the record's own, or that of its front-end's output. Only for studies that have been validated. */
+/** Shape of what a modality's encoder sees: the record's own, or that of the output of its front-end or frozen network. Only for studies that have been validated. */
 export function encoderShape({ shape, records }: Pick<Modality, 'shape' | 'records'>): readonly number[] {
+  if (records.frozen !== undefined) return records.frozen.outputShape;
   const output = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
   invariant('shape' in output, 'a front-end that fits the record, as the study parser checked');
   return output.shape;
@@ -20,12 +21,13 @@ const MOST_TOKENS = { embedding: 4096, attention: 1024 } as const;
 /** Why a modality's records are no rows of token numbers for its encoder, and under which key of the modality. */
 export function tokensFault({ shape, encoder, records }: Modality): { readonly key: readonly string[]; readonly fault: string } | undefined {
   const needs = `an ${encoder.type} encoder needs`;
-  const { frontEnd, transform, text, files } = records;
+  const { frontEnd, frozen, transform, text, files } = records;
   const [tokens = 0] = shape;
   if (shape.length !== 1) return { key: ['shape'], fault: `${needs} [tokens], found [${shape.join(', ')}]` };
   const most = encoder.type === 'attention' ? MOST_TOKENS.attention : MOST_TOKENS.embedding;
   if (tokens > most) return { key: ['shape'], fault: `${needs} at most ${most} tokens a record, found ${tokens}` };
   if (frontEnd !== undefined) return { key: ['records', 'frontEnd'], fault: `${needs} token numbers, of which a ${frontEnd.type} front-end makes something else: leave it out` };
+  if (frozen !== undefined) return { key: ['records', 'frozen'], fault: `${needs} token numbers, of which a frozen network makes something else: leave it out` };
   const { subtract, divideBy, clip, missing = 0 } = transform;
   if (subtract !== 0 || divideBy !== 1 || clip !== 1e6) return { key: ['records', 'transform'], fault: `${needs} token numbers as they are: leave out subtract, divideBy and clip` };
   if (missing !== 0) return { key: ['records', 'transform', 'missing'], fault: `${needs} 0, padding, for a missing token, found ${missing}` };

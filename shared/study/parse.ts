@@ -185,11 +185,15 @@ function modalityFaults(name: string, modality: Modality, head: Study['head']): 
   const at = ['modalities', name];
   const tokens = vocabularyOf(encoder) === undefined ? undefined : tokensFault(modality);
   if (tokens !== undefined) return [{ path: [...at, ...tokens.key], message: tokens.fault }];
-  const input = records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
+  if (records.frontEnd !== undefined && records.frozen !== undefined) {
+    faults.push({ path: [...at, 'records'], message: 'expected one of "frontEnd" and "frozen", found both; leave one out' });
+  }
+  const input = records.frozen !== undefined ? { shape: records.frozen.outputShape } : records.frontEnd === undefined ? { shape } : frontEndShape(records.frontEnd, shape);
   if ('fault' in input) {
     faults.push({ path: [...at, 'records', 'frontEnd', input.key], message: input.fault });
   } else if ((encoder.type === 'cnn' && input.shape.length !== 3) || (encoder.type === 'cnn1d' && input.shape.length > 2)) {
-    const [key, what] = records.frontEnd === undefined ? ['shape', 'found'] : ['encoder', `the ${records.frontEnd.type} front-end gives`];
+    const before = records.frozen !== undefined ? 'frozen network' : records.frontEnd === undefined ? undefined : `${records.frontEnd.type} front-end`;
+    const [key, what] = before === undefined ? ['shape', 'found'] : ['encoder', `the ${before} gives`];
     const needed = encoder.type === 'cnn' ? '[height, width, channels]' : '[length] or [length, channels]';
     faults.push({ path: [...at, key], message: `a ${encoder.type} needs ${needed}, ${what} [${input.shape.join(', ')}]` });
   }

@@ -61,6 +61,26 @@ const frontEnd = z.discriminatedUnion('type', [
   }),
 ]);
 
+/**
+ * A network that was trained before and elsewhere, on public data and not on the sites' patients, between a record's `transform` and the encoder, in place of a
+ * front-end. It is a public constant: every party has its own copy of the same bytes (shared/data/frozen.ts).
+ */
+const frozen = z.strictObject({
+  /** A TensorFlow.js graph model (model.json, shards beside it), or one ONNX file that holds its weights. */
+  format: z.enum(['tfjs-graph', 'onnx']),
+  file: relativePath,
+  /** Over the ONNX file, or over model.json followed by its shards in the order of its manifest. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'expected a SHA-256: 64 of the digits 0-9 and a-f'),
+  /** Of a graph model any node, of ONNX one of its outputs; omitted: its only output. */
+  output: z.string().min(1).max(1000).optional(),
+  /** Of one record's features, as the encoder sees them; a flat one takes any output of its size. */
+  outputShape: z.array(count).min(1).max(3),
+  /** `channels-first`: the network takes and gives [channels, ..] where record and features are [.., channels]. */
+  layout: z.enum(['as-is', 'channels-first']).default('as-is'),
+  /** Records that go through it together. With 1 no record can have a part in another's features; more is faster. */
+  batch: count.max(4096).default(1),
+});
+
 /** Where the one file of a record is. */
 const fileOfRecord = {
   /** The index column that holds the path of the record's file; an empty cell: the patient lacks this modality. */
@@ -144,11 +164,14 @@ export const records = z.strictObject({
   transform: transform.prefault({}),
   /** Omitted: the encoder sees the record itself. */
   frontEnd: frontEnd.optional(),
+  /** Not beside a front-end. */
+  frozen: frozen.optional(),
   /** Records with fewer measured (not NaN) features are absent: the patient lacks this modality. */
   minimumMeasured: z.int().min(0).default(1),
 });
 
 export type FrontEndSpec = z.output<typeof frontEnd>;
+export type FrozenSpec = z.output<typeof frozen>;
 export type TransformSpec = z.output<typeof transform>;
 export type RecordsSpec = z.output<typeof records>;
 export type RecordFilesSpec = z.output<typeof recordFiles>;

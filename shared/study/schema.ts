@@ -69,7 +69,7 @@ const attention = z.strictObject({ type: z.literal('attention'), ...tokens, widt
 const encoder = z.discriminatedUnion('type', [mlp, cnn, cnn1d, embedding, attention]);
 
 const modality = z.strictObject({
-  /** Shape of one record, before any front-end: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d, [tokens] for embedding and attention (any, flattened, for mlp). */
+  /** Shape of one record, before any front-end or frozen network: [features] for mlp, [height, width, channels] for cnn, [length] or [length, channels] for cnn1d, [tokens] for embedding and attention (any, flattened, for mlp). */
   shape: z.array(count).min(1).max(3),
   encoder,
   records,
@@ -213,7 +213,7 @@ export const studySchema = z.strictObject({
 export type Study = z.output<typeof studySchema>;
 export type Modality = Study['modalities'][string];
 export type EncoderSpec = z.output<typeof encoder>;
-export type { DicomSpec, FrontEndSpec, RecordFilesSpec, RecordsSpec, SoundSpec, TextSpec, TransformSpec } from './records-schema.ts';
+export type { DicomSpec, FrontEndSpec, FrozenSpec, RecordFilesSpec, RecordsSpec, SoundSpec, TextSpec, TransformSpec } from './records-schema.ts';
 export type HeadInitialSpec = z.output<typeof headInitial>;
 export type SelectionSpec = z.output<typeof selection>;
 export type ShareSpec = z.output<typeof share>;
