@@ -99,7 +99,7 @@ function rawFeatures({ count, like, spec, random }: { readonly count: number; re
   if (clip >= UNBOUNDED && (spec.records.frontEnd !== undefined || spec.records.frozen !== undefined)) {
     throw new AntiphonError('study-invalid', 'canaries behind a front-end or a frozen network need a bound on the records: give transform.clip in the study, or audit another modality with --modality');
   }
-  const at = (constant: number | readonly number[], feature: number): number => (typeof constant === 'number' ? constant : (constant[feature] ?? 0));
+  const at = (constant: number | readonly number[], feature: number): number => (typeof constant === 'number' ? constant : (constant[feature % constant.length] ?? 0));
   const reach = new Float64Array(size).fill(clip < UNBOUNDED ? clip : 0);
   for (let record = 0; clip >= UNBOUNDED && record < like.labels.length; record += 1) {
     gatherRecords(like, [record]).forEach((value, i) => (reach[i] = Math.max(reach[i]!, Math.abs(value))));

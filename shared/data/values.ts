@@ -138,8 +138,9 @@ function tokensOnly(normalise: RecordNormaliser, { tokens, vocabulary }: { reado
 function normaliser(size: number, modality: { readonly name: string; readonly spec: Modality }): RecordNormaliser {
   const { transform, minimumMeasured } = modality.spec.records;
   const { clip, missing } = transform;
-  const subtract = perFeature(transform, 'subtract', { size, name: modality.name });
-  const divideBy = perFeature(transform, 'divideBy', { size, name: modality.name });
+  const { name, spec: { shape } } = modality;
+  const subtract = perFeature(transform, 'subtract', { size, shape, name });
+  const divideBy = perFeature(transform, 'divideBy', { size, shape, name });
   if (divideBy.includes(0)) throw new AntiphonError('study-invalid', `transform.divideBy of modality "${modality.name}" holds a 0; a feature cannot be divided by it`);
   const raw = new Float64Array(size);
   return ({ value: valueOf, place }, target, offset) => {
@@ -161,10 +162,12 @@ function normaliser(size: number, modality: { readonly name: string; readonly sp
   };
 }
 
-function perFeature(transform: TransformSpec, key: 'subtract' | 'divideBy', modality: { readonly size: number; readonly name: string }): Float64Array {
+function perFeature(transform: TransformSpec, key: 'subtract' | 'divideBy', modality: { readonly size: number; readonly shape: readonly number[]; readonly name: string }): Float64Array {
   const constant = transform[key];
-  const { size, name } = modality;
+  const { size, shape, name } = modality;
   if (typeof constant === 'number') return new Float64Array(size).fill(constant);
-  if (constant.length === size) return Float64Array.from(constant);
-  throw new AntiphonError('study-invalid', `expected one number or ${size} (one per feature) in transform.${key} of modality "${name}", found ${constant.length}`);
+  const channels = shape.length > 1 ? shape.at(-1) : undefined;
+  if (constant.length === size || constant.length === channels) return Float64Array.from({ length: size }, (_, feature) => constant[feature % constant.length]!);
+  const perChannel = channels === undefined || channels === 1 ? '' : `, or ${channels} (one per channel),`;
+  throw new AntiphonError('study-invalid', `expected one number or ${size} (one per feature)${perChannel} in transform.${key} of modality "${name}", found ${constant.length}`);
 }

@@ -3,6 +3,7 @@ import { count, filter, positive, relativePath } from './schema-parts.ts';
 
 /** How the records of a modality are found, read and prepared: the `records` of the study file. */
 
+/** One for all, one per feature, or, of a shape [.., channels], one per channel. */
 const perFeature = z.union([z.number(), z.array(z.number()).min(1)]);
 
 /** Public constants only: a statistic of private data would be a release. x -> (x - subtract) / divideBy, clipped to +-clip; NaN -> missing. */

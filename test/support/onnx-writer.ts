@@ -5,7 +5,7 @@ export interface OnnxGraph {
   readonly input: OnnxValue;
   readonly outputs: readonly OnnxValue[];
   readonly nodes: readonly OnnxNode[];
-  readonly weights: Readonly<Record<string, { readonly dims: readonly number[]; readonly data: ArrayLike<number> }>>;
+  readonly weights: Readonly<Record<string, { readonly dims: readonly number[]; readonly data: ArrayLike<number>; /** A file that is said to hold the data. */ readonly location?: string }>>;
 }
 
 export interface OnnxValue {
@@ -29,11 +29,17 @@ export function writeOnnx({ input, outputs, nodes, weights }: OnnxGraph): Uint8A
   const graph = message(
     ...nodes.map((node) => bytes(1, nodeOf(node))),
     bytes(2, utf8('small')),
-    ...Object.entries(weights).map(([name, { dims, data }]) => bytes(5, message(...dims.map((length) => number(1, length)), number(2, FLOAT), bytes(8, utf8(name)), bytes(9, new Uint8Array(Float32Array.from(data).buffer))))),
+    ...Object.entries(weights).map(([name, { dims, data, location }]) =>
+      bytes(5, message(...dims.map((length) => number(1, length)), number(2, FLOAT), bytes(8, utf8(name)), location === undefined ? bytes(9, new Uint8Array(Float32Array.from(data).buffer)) : elsewhere(location))),
+    ),
     bytes(11, valueOf(input)),
     ...outputs.map((output) => bytes(12, valueOf(output))),
   );
   return message(number(1, 8), bytes(7, graph), bytes(8, message(bytes(1, utf8('')), number(2, 13))));
+}
+
+function elsewhere(location: string): Uint8Array {
+  return message(bytes(13, message(bytes(1, utf8('location')), bytes(2, utf8(location)))), number(14, 1));
 }
 
 function nodeOf({ op, inputs, outputs, ints = {} }: OnnxNode): Uint8Array {

@@ -47,7 +47,8 @@ evaluation: { public: true, sample: patient, selection: { where: { split: select
 `;
 const PICTURES = 'patient,split,outcome,at\nanna,train,ill,2\nbert,train,0,0\nanna,train,1,1\ncara,test,well,3\ndora,selection,1,4\n';
 const BLOOD = 'patient,split,outcome,valid,iron,salt\nanna,train,1,1,150,\nbert,train,0,0,1,1\nemil,train,0,1,,\nfritz,test,0,1,90,7\ncara,test,0,1,,5\ndora,selection,1,1,100,5\n';
-const VALUES = formatNpy({ shape: [5, 2, 2], data: Uint8Array.from([10, 14, 6, 0, 1, 1, 1, 1, 255, 10, 10, 10, 2, 2, 2, 2, 10, 10, 10, 10]) });
+const PIXELS = Uint8Array.from([10, 14, 6, 0, 1, 1, 1, 1, 255, 10, 10, 10, 2, 2, 2, 2, 10, 10, 10, 10]);
+const VALUES = formatNpy({ shape: [5, 2, 2], data: PIXELS });
 const FILES: Record<string, string | Uint8Array> = { 'pictures.csv': PICTURES, 'pictures.npy': VALUES, 'blood.csv': BLOOD };
 
 const study = (change: (text: string) => string = (text) => text): Study => parseStudy(change(STUDY), 'tiny.yaml');
@@ -120,6 +121,13 @@ describe('a dataset', () => {
     await expect(dataset('blood', {}, { selection: { where: { split: 'nowhere' }, share: { from: 0.25, to: 0.5 } } })).rejects.toThrow(
       /no line passes valid = 1, split = nowhere, share 0\.25 to 0\.5/,
     );
+  });
+
+  it('takes a constant for every channel', async () => {
+    const channels = study((text) => text.replace('shape: [2, 2, 1]', 'shape: [2, 1, 2]').replace('subtract: 10, divideBy: 4, clip: 2', 'subtract: [10, 8], divideBy: [4, 2], clip: 9'));
+    const picture = await buildDataset({ study: channels, modality: 'picture', selection: { where: { split: 'train' } }, files: memoryFiles({ ...FILES, 'pictures.npy': formatNpy({ shape: [5, 2, 1, 2], data: PIXELS }) }), primitives });
+    // Row 2 of the array: 255, 10 and 10, 10; the first is cut at 9.
+    expect([...featuresOf(picture).slice(0, 4)]).toEqual([9, 1, 0, 1]);
   });
 
   it('refuses constants that do not fit the features', async () => {

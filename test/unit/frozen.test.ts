@@ -7,6 +7,7 @@ import { formatNpy } from '../../shared/data/npy.ts';
 import { tf } from '../../shared/model/tf.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import { onnxOpener } from '../../shared/platform/frozen/onnx.ts';
+import { weightsOf } from '../../shared/platform/frozen/onnx-tensors.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { featuresOf } from '../support/features.ts';
@@ -257,6 +258,26 @@ describe.skipIf(!hasOnnx)('an ONNX network', () => {
     const whole = denseOnnx(network, { input: { name: 'record', dims: ['batch', INPUTS], type: 7 }, nodes: [{ op: 'Cast', inputs: ['record'], outputs: ['features'], ints: { to: 1 } }], outputs: [{ name: 'features', dims: ['batch', INPUTS] }] });
     await expect(read(study(named(whole, 'outputShape: [5]')), { 'net.onnx': whole })).rejects.toThrow(/its input "record" takes int64; export it with a float32 input/);
   });
+});
+
+it('refuses an ONNX network with weights in a file that its sum does not cover', async () => {
+  const { outputs, A } = network;
+  const file = writeOnnx({
+    input: { name: 'x', dims: ['n', INPUTS] },
+    outputs: [{ name: 'y', dims: ['n', outputs] }],
+    nodes: [{ op: 'MatMul', inputs: ['x', 'W'], outputs: ['y'] }],
+    weights: { A: { dims: [A.length], data: A }, W: { dims: [INPUTS, outputs], data: [], location: 'weights.bin' } },
+  });
+  expect(weightsOf(file)).toBe('elsewhere');
+  await expect(read(study(spec({ format: 'onnx', file: 'net.onnx', sha256: sha256Of(file) })), { 'net.onnx': file })).rejects.toThrow(/has weights in other files, which its SHA-256 does not cover/);
+});
+
+it('follows an ONNX file to its end, wherever it is cut, and never takes a part for the whole', () => {
+  const file = denseOnnx(network);
+  expect(weightsOf(file)).toBe('inside');
+  const whole = Array.from(file.keys(), (length) => length).filter((length) => weightsOf(file.subarray(0, length)) === 'inside');
+  // Cut between two of the outermost fields: nothing, the version, the version and the graph.
+  expect(whole).toHaveLength(3);
 });
 
 it('says how to install ONNX where it is missing', async () => {

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import type { Networks } from '../../data/files.ts';
 import { AntiphonError } from '../../errors.ts';
 import { lazily } from '../decoders/library.ts';
+import { weightsOf } from './onnx-tensors.ts';
 
 /** The parts of onnxruntime-node that are used; the package is optional, and so are its types. */
 interface Runtime {
@@ -34,11 +35,17 @@ const require = createRequire(import.meta.url);
 export function onnxOpener(load: () => Promise<unknown>): Networks['onnx'] {
   const loadRuntime = lazily(ONNX_RUNTIME, load, ONNX_RUNTIME_INSTALL);
   return async ({ path, model }) => {
-    const { InferenceSession, Tensor } = (await loadRuntime()) as Runtime;
     const failed = (what: string) => (error: unknown): never => {
       throw new AntiphonError('data-invalid', `the network ${path} ${what} (${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)})`, { cause: error });
     };
-    const session = await InferenceSession.create(model, { executionProviders: ['cpu'], logSeverityLevel: 4 }).catch(failed('is no ONNX file that can be read here, or is damaged; export it again, as one file that holds its weights'));
+    const damaged = failed('is no ONNX file that can be read here, or is damaged; export it again');
+    const weights = weightsOf(model);
+    if (weights === 'damaged') return damaged('cut off, or something else');
+    if (weights === 'elsewhere') {
+      throw new AntiphonError('data-invalid', `the network ${path} has weights in other files, which its SHA-256 does not cover; save it as one file that holds them, for example with onnx.save_model(model, path, save_as_external_data=False)`);
+    }
+    const { InferenceSession, Tensor } = (await loadRuntime()) as Runtime;
+    const session = await InferenceSession.create(model, { executionProviders: ['cpu'], logSeverityLevel: 4 }).catch(damaged);
     return {
       inputs: session.inputMetadata.map((input) => ({
         name: input.name,
