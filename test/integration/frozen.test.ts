@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -23,13 +24,16 @@ function hasOnnx(): boolean {
   }
 }
 
-/** The class is whether two numbers have the same sign, which one feature of a layer over the numbers cannot tell. */
+/** The class is whether two numbers have the same sign: one feature of a layer over the numbers, a half plane, has at most three of the four quadrants right. */
 function writeData(folder: string): void {
   const rows = Array.from({ length: 900 }, (_, i) => {
     const label = i % 2;
-    const sign = Math.sin(91.7 * (i + 1)) < 0 ? -1 : 1;
-    const size = (k: number): number => 0.3 + Math.abs(Math.sin(12.9898 * (i + 1) * (k + 1)));
-    const pair = (k: number): string => `${(sign * size(k)).toFixed(4)},${(sign * (label === 1 ? 1 : -1) * size(k + 1)).toFixed(4)}`;
+    const draw = createHash('sha256').update(`record ${i}`).digest();
+    const size = (k: number): number => 0.3 + draw[k]! / 256;
+    const pair = (k: number): string => {
+      const sign = draw[k + 8]! < 128 ? -1 : 1;
+      return `${(sign * size(k)).toFixed(4)},${(sign * (label === 1 ? 1 : -1) * size(k + 1)).toFixed(4)}`;
+    };
     return `p${i},${label},${i < 600 ? 'train' : i < 700 ? 'selection' : 'test'},${pair(1)},${pair(3)}`;
   });
   writeFileSync(join(folder, 'all.csv'), ['patient,label,split,a,b,c,d', ...rows].join('\n'));
@@ -74,10 +78,10 @@ it('sites and evaluation see what frozen networks make of their records, and lea
   };
   const frozen = await accuracyOf(writeStudy(folder, (modality) => named(modality === 'left' ? 'tfjs-graph' : right)), 'frozen');
   const plain = await accuracyOf(writeStudy(folder, () => ''), 'plain');
-  // Chance is a half; 200 test patients have a standard deviation of 0.035.
+  // 200 test patients at three quarters have a standard deviation of 0.031.
   for (const modality of ['left', 'right']) {
-    expect(frozen[modality], modality).toBeGreaterThan(0.85);
-    expect(plain[modality], modality).toBeLessThan(0.65);
+    expect(frozen[modality], modality).toBeGreaterThan(0.9);
+    expect(plain[modality], modality).toBeLessThan(0.84);
   }
 });
 
