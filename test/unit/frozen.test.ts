@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { buildDataset, checkLayout, type Dataset } from '../../shared/data/dataset.ts';
@@ -8,6 +9,7 @@ import { tf } from '../../shared/model/tf.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import { onnxOpener } from '../../shared/platform/frozen/onnx.ts';
 import { weightsOf } from '../../shared/platform/frozen/onnx-tensors.ts';
+import { encoderShape } from '../../shared/study/encoder-input.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { featuresOf } from '../support/features.ts';
@@ -285,6 +287,14 @@ it('says how to install ONNX where it is missing', async () => {
   const refused = open({ path: 'net.onnx', model: onnx, weights: new Uint8Array() });
   await expect(refused).rejects.toMatchObject({ code: 'data-invalid' });
   await expect(refused).rejects.toThrow(/need the library "onnxruntime-node", .*install it beside antiphon: npm install --save-optional --ignore-scripts onnxruntime-node@1\.30\.0$/);
+});
+
+it('the studies\' own page shows a frozen network that a study may have', () => {
+  const page = readFileSync(new URL('../../deploy/studies/README.md', import.meta.url), 'utf8');
+  const shown = /```yaml\n(modalities:\n {2}scan:[^]*?)```/.exec(page)?.[1]?.replace('0f3a...', 'f'.repeat(64)) ?? '';
+  const rest = 'sites: [{ name: one, modality: scan, patients: 9 }]\nschedule: { rounds: 2, localSteps: 1 }\noptimiser: { local: { learningRate: 0.1 } }\nprivacy: { protection: none, samplingRate: 0.5 }\n';
+  const { scan } = parseStudy(`antiphon: 1\nname: shown\nclasses: [well, ill]\n${shown}${rest}`, 'README.md').modalities;
+  expect(scan === undefined ? [] : encoderShape(scan)).toEqual([512]);
 });
 
 describe('a study with a frozen network', () => {
