@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { makeCanaries } from '../../deploy/audit/canaries.ts';
 import { buildDataset, checkLayout, type Dataset } from '../../shared/data/dataset.ts';
 import { buildEvaluationSet } from '../../shared/data/evaluation-set.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
@@ -10,6 +11,8 @@ import { openBackend } from '../../shared/platform/backend.ts';
 import { onnxOpener } from '../../shared/platform/frozen/onnx.ts';
 import { weightsOf } from '../../shared/platform/frozen/onnx-tensors.ts';
 import { encoderShape } from '../../shared/study/encoder-input.ts';
+import { createKeyStream } from '../../shared/platform/key-stream.ts';
+import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { featuresOf } from '../support/features.ts';
@@ -260,6 +263,23 @@ describe.skipIf(!hasOnnx)('an ONNX network', () => {
     const whole = denseOnnx(network, { input: { name: 'record', dims: ['batch', INPUTS], type: 7 }, nodes: [{ op: 'Cast', inputs: ['record'], outputs: ['features'], ints: { to: 1 } }], outputs: [{ name: 'features', dims: ['batch', INPUTS] }] });
     await expect(read(study(named(whole, 'outputShape: [5]')), { 'net.onnx': whole })).rejects.toThrow(/its input "record" takes int64; export it with a float32 input/);
   });
+});
+
+it('stands before canaries, too, whose records an audit makes', async () => {
+  const [tfjs] = FORMATS;
+  const from = study(spec(tfjs!)).modalities['blood']!;
+  const bounded = { ...study(spec(tfjs!)), modalities: { blood: { ...from, records: { ...from.records, transform: { subtract: 10, divideBy: 4, clip: 2 } } } } };
+  const files = memoryFiles({ ...DATA, ...tfjs!.files });
+  const site = bounded.sites[0]!;
+  const like = await buildDataset({ study: bounded, modality: 'blood', selection: site, files, primitives });
+  const canaries = await makeCanaries({ study: bounded, site, count: 40, like, files, primitives: nodePrimitives, random: createKeyStream() });
+  const corners = Array.from({ length: 2 ** INPUTS }, (_, corner) => denseFeatures(network, Array.from({ length: INPUTS }, (_unused, i) => ((corner >> i) & 1) === 1 ? 2 : -2)));
+  const features = featuresOf(canaries);
+  for (let i = 0; i < 40; i += 1) {
+    const apart = corners.map((corner) => Math.max(...corner.map((value, j) => Math.abs(value - features[3 * i + j]!))));
+    expect(Math.min(...apart)).toBeLessThan(1e-5);
+  }
+  await expect(makeCanaries({ study: study(spec(tfjs!)), site, count: 3, like, files, primitives: nodePrimitives, random: createKeyStream() })).rejects.toThrow(/behind a front-end or a frozen network need a bound/);
 });
 
 it('refuses an ONNX network with weights in a file that its sum does not cover', async () => {
