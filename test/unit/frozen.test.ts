@@ -306,7 +306,7 @@ it('says how to install ONNX where it is missing', async () => {
   const open = onnxOpener(() => Promise.reject(new Error("Cannot find module 'onnxruntime-node'")));
   const refused = open({ path: 'net.onnx', model: onnx, weights: new Uint8Array() });
   await expect(refused).rejects.toMatchObject({ code: 'data-invalid' });
-  await expect(refused).rejects.toThrow(/need the library "onnxruntime-node", .*install it beside antiphon: npm install --save-optional --ignore-scripts onnxruntime-node@1\.30\.0$/);
+  await expect(refused).rejects.toThrow(/need the library "onnxruntime-node", .*install it beside antiphon: npm install --save-prod --ignore-scripts onnxruntime-node@1\.30\.0$/);
 });
 
 it('the studies\' own page shows a frozen network that a study may have', () => {

@@ -27,7 +27,7 @@ interface Tensor {
 
 const ONNX_RUNTIME = 'onnxruntime-node';
 /** Its install script fetches CUDA libraries, hundreds of megabytes that are not used here: the processor's are in the package. In a clone npm leaves out optional peers that are not saved otherwise. */
-const ONNX_RUNTIME_INSTALL = `--save-optional --ignore-scripts ${ONNX_RUNTIME}@1.30.0`;
+const ONNX_RUNTIME_INSTALL = `--save-prod --ignore-scripts ${ONNX_RUNTIME}@1.30.0`;
 
 const require = createRequire(import.meta.url);
 
