@@ -49,6 +49,8 @@ export const planSchema = z.strictObject({
   sites: z.array(z.strictObject({ name: z.string(), modality: z.string(), patients: natural })),
   order: z.array(z.string()),
   rounds: natural,
+  /** Only in plans whose rounds are given out as the study goes: then `rounds` of a modality is the most it may have. Without it, rounds follow the order. */
+  schedule: z.literal('adaptive').optional(),
 });
 
 /** `statement` is what the site signs (domain `enrol`): canonical JSON of this body without `signature`. */

@@ -21,6 +21,16 @@ export interface OpenRound {
   readonly receipts: ReadonlyMap<string, ReceiptEntry>;
 }
 
+/** The rounds of one modality. */
+export interface Turns {
+  readonly reserved: number;
+  readonly committed: number;
+  /** Ended without a COMMIT since the last one that had it. */
+  readonly idle: number;
+}
+
+export const NO_TURNS: Turns = { reserved: 0, committed: 0, idle: 0 };
+
 /** What a ledger says, line by line. The coordinator's state is this fold; sites and auditors check with the same one. */
 export interface LedgerState {
   readonly length: number;
@@ -32,6 +42,8 @@ export interface LedgerState {
   readonly lastRound: number;
   readonly lastCommittedRound: number;
   readonly committedRounds: number;
+  /** By modality, as far as it has any. */
+  readonly turns: ReadonlyMap<string, Turns>;
   /** Ended rounds only; refunded sites are not in it. */
   readonly charged: ChargedSteps;
   /** As the last entry that speaks of it says; the fold has checked it. */
@@ -50,6 +62,7 @@ export function emptyLedger(): LedgerState {
     lastRound: 0,
     lastCommittedRound: 0,
     committedRounds: 0,
+    turns: new Map(),
     charged: new Map(),
     spent: NOTHING_SPENT,
     open: undefined,
@@ -141,8 +154,9 @@ function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, {
   if (state.open !== undefined) return ledgerProblem('round-open', `expected the end of round ${state.open.reserve.round}, found another RESERVE`);
   if (entry.round !== state.lastRound + 1) return ledgerProblem('wrong-round', `expected round ${state.lastRound + 1}, found ${entry.round}`);
   if (entry.round > plan.rounds) return ledgerProblem('wrong-round', `the plan has ${plan.rounds} rounds, found round ${entry.round}`);
-  const modality = modalityOfRound(plan.order, entry.round);
-  if (entry.modality !== modality) return ledgerProblem('wrong-modality', `the schedule gives round ${entry.round} to ${modality}, found ${entry.modality}`);
+  const { modality } = entry;
+  const misplaced = modalityProblem(state, plan, entry);
+  if (misplaced !== undefined) return misplaced;
   const outsider = entry.sites.find((site, i) => state.sites.get(site)?.modality !== modality || entry.sites.indexOf(site) !== i);
   if (outsider !== undefined) return ledgerProblem('wrong-cohort', `"${outsider}" is not an enrolled site of ${modality}, or is named twice`);
   const planned = plan.modalities[modality];
@@ -151,7 +165,19 @@ function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, {
   if (problem !== undefined) return problem;
   const after = bindingEpsilon(plan, entry.epsilonAfter);
   if (!(after <= fromDecimal(plan.budget.epsilon))) return ledgerProblem('budget-exceeded', `round ${entry.round} brings epsilon to ${after}, above the budget of ${plan.budget.epsilon}`);
-  return { ...state, lastRound: entry.round, spent: entry.epsilonAfter, open: { reserve: entry, hash, receipts: new Map() } };
+  const turns = state.turns.get(modality) ?? NO_TURNS;
+  return { ...state, lastRound: entry.round, spent: entry.epsilonAfter, turns: new Map([...state.turns, [modality, { ...turns, reserved: turns.reserved + 1 }]]), open: { reserve: entry, hash, receipts: new Map() } };
+}
+
+/** May the round train this modality? In turn, or, where the plan leaves that open, one of its order that has not had all its rounds. */
+function modalityProblem({ turns }: LedgerState, plan: PlanEntry, { round, modality }: ReserveEntry): LedgerProblem | undefined {
+  if (plan.schedule === undefined) {
+    const due = modalityOfRound(plan.order, round);
+    return due === modality ? undefined : ledgerProblem('wrong-modality', `the schedule gives round ${round} to ${due}, found ${modality}`);
+  }
+  if (!plan.order.includes(modality)) return ledgerProblem('wrong-modality', `the plan gives no round to ${modality}, found it in round ${round}`);
+  const most = plan.modalities[modality]?.rounds ?? 0;
+  return (turns.get(modality) ?? NO_TURNS).reserved < most ? undefined : ledgerProblem('wrong-modality', `the plan gives ${modality} at most ${most} rounds, found another in round ${round}`);
 }
 
 function foldReceipt(state: LedgerState, plan: PlanEntry, entry: ReceiptEntry, primitives: Primitives): LedgerState | LedgerProblem {
@@ -185,7 +211,10 @@ function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | A
   const charged = chargesAfter(state, refused);
   const problem = refused.length === 0 ? sameText(entry.epsilonSpent, state.spent, 'epsilonSpent') : sameEpsilon(entry.epsilonSpent, state, { charged, recomputePld: true });
   if (problem !== undefined) return problem;
-  const ended: LedgerState = { ...state, charged, spent: entry.epsilonSpent, open: undefined };
+  const { modality } = open.reserve;
+  const { reserved, committed, idle } = state.turns.get(modality) ?? NO_TURNS;
+  const turns: Turns = entry.type === 'commit' ? { reserved, committed: committed + 1, idle: 0 } : { reserved, committed, idle: idle + 1 };
+  const ended: LedgerState = { ...state, charged, spent: entry.epsilonSpent, open: undefined, turns: new Map([...state.turns, [modality, turns]]) };
   return entry.type === 'abort' ? ended : { ...ended, lastCommittedRound: entry.round, committedRounds: state.committedRounds + 1 };
 }
 
