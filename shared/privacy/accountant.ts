@@ -37,10 +37,21 @@ export function epsilonOf({ events, delta, rdpOrder }: { readonly events: readon
 
 /** The best of the given orders: with more than one, valid only where no later step depends on the outcome. */
 export function rdpEpsilon({ events, delta, orders = ORDERS_ANTIPHON_1 }: { readonly events: readonly PrivacyEvent[]; readonly delta: number; readonly orders?: readonly number[] }): { readonly epsilon: number; readonly order: number } {
-  const total = new Float64Array(orders.length);
-  for (const event of events) rdpOfEvent(event, orders).forEach((rdp, i) => (total[i]! += rdp));
-  if (total.every((rdp) => rdp === 0)) return { epsilon: 0, order: orders[0] ?? NaN };
-  return epsilonOfRdp(orders, total, delta);
+  return rdpOfWorst({ cliques: [{ sites: [], events }], delta, orders });
+}
+
+/**
+ * The one order, of all, at which the worst of these cliques is best off, and its epsilon: what a plan fixes before any data are touched. Of one clique the same as `rdpEpsilon`. Empty
+ * histories: 0.
+ */
+export function rdpOfWorst({ cliques, delta, orders = ORDERS_ANTIPHON_1 }: { readonly cliques: readonly Clique[]; readonly delta: number; readonly orders?: readonly number[] }): { readonly epsilon: number; readonly order: number } {
+  const worst = new Float64Array(orders.length);
+  for (const { events } of cliques) {
+    const total = new Float64Array(orders.length);
+    for (const event of events) rdpOfEvent(event, orders).forEach((rdp, i) => (total[i]! += rdp));
+    total.forEach((rdp, i) => (worst[i] = Math.max(worst[i]!, rdp)));
+  }
+  return worst.every((rdp) => rdp === 0) ? { epsilon: 0, order: orders[0] ?? NaN } : epsilonOfRdp(orders, worst, delta);
 }
 
 const DIGITS = 1e6;

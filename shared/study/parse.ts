@@ -164,6 +164,7 @@ function contradictions(study: Study): Fault[] {
       faults.push({ path: ['sites'], message: `no site holds the modality "${name}", which the schedule trains` });
     }
   }
+  faults.push(...adaptiveFaults(study));
   for (const [name, modality] of Object.entries(study.modalities)) faults.push(...modalityFaults(name, modality, study.head));
   if (study.fusion.prior !== undefined && study.fusion.prior.length !== study.classes.length) {
     faults.push({ path: ['fusion', 'prior'], message: `expected one value per class (${study.classes.length}), found ${study.fusion.prior.length}` });
@@ -177,6 +178,21 @@ function contradictions(study: Study): Fault[] {
     faults.push({ path: ['privacy'], message: 'give epsilon (the noise is calibrated), noiseMultiplier (the epsilon is computed), or both' });
   }
   return faults;
+}
+
+/** Which modality trains is decided by scores of the public selection part, and PLD holds for that only where all of them have one sampling rate (adaptive.ts). */
+function adaptiveFaults({ schedule, modalities, evaluation, privacy }: Study): Fault[] {
+  if (schedule.adaptive === undefined) return [];
+  const path = ['schedule', 'adaptive'];
+  const trained = new Set(schedule.order ?? Object.keys(modalities));
+  const rates = Object.entries(modalities).flatMap(([name, { samplingRate = privacy.samplingRate }]) => (trained.has(name) ? [{ name, samplingRate }] : []));
+  return [
+    ...(trained.size < 2 ? [{ path, message: `there is nothing to choose: the schedule trains ${trained.size === 1 ? 'one modality' : 'no modality'}; leave adaptive out` }] : []),
+    ...(evaluation === undefined ? [{ path, message: 'needs "evaluation": rounds go by what improves on its public selection part' }] : []),
+    ...(privacy.protection === 'local-noise' && privacy.accountant === 'pld' && new Set(rates.map(({ samplingRate }) => samplingRate)).size > 1
+      ? [{ path, message: `the rounds depend on released models, and PLD holds for that only at one sampling rate, found ${rates.map(({ name, samplingRate }) => `${name} ${samplingRate}`).join(', ')}; give all modalities one, or set privacy.accountant: rdp` }]
+      : []),
+  ];
 }
 
 function modalityFaults(name: string, modality: Modality, head: Study['head']): Fault[] {

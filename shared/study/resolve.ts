@@ -1,10 +1,10 @@
-import { rdpEpsilon, roundedUp, worstPld, type AccountantName } from '../privacy/accountant.ts';
+import { rdpOfWorst, roundedUp, worstPld, type AccountantName } from '../privacy/accountant.ts';
 import { calibrateNoiseMultiplier } from '../privacy/calibrate.ts';
 import { worstCliques, type Clique } from '../privacy/composition.ts';
 import type { PrivacyEvent } from '../privacy/event.ts';
 import { AntiphonError, invariant } from '../errors.ts';
 import type { Study } from './schema.ts';
-import { roundsPerModality } from './schedule.ts';
+import { roundBounds, worstAllocations } from './adaptive.ts';
 
 /** What one site of a modality does in one round: K releases of one mechanism. */
 export type RoundMechanism =
@@ -13,6 +13,7 @@ export type RoundMechanism =
 
 export interface ResolvedModality {
   readonly mechanism: RoundMechanism;
+  /** Under an adaptive schedule: at most. */
   readonly rounds: number;
   readonly learningRate: number;
   readonly sitesDisjoint: boolean;
@@ -43,13 +44,13 @@ export function resolveStudy(study: Study): ResolvedStudy {
   const { privacy } = study;
   if (privacy.protection === 'none') return { modalities: modalitiesAt(study, undefined), budget: { epsilon: Infinity, delta: 0 }, accountant: { binding: 'pld', rdpOrder: 2 } };
   const { delta, accountant: binding, epsilon: targetEpsilon } = privacy;
-  const epsilonAt = (noiseMultiplier: number): number => plannedEpsilon(plannedClique(study, modalitiesAt(study, noiseMultiplier)), { binding, delta });
+  const epsilonAt = (noiseMultiplier: number): number => plannedEpsilon(plannedCliques(study, modalitiesAt(study, noiseMultiplier)), { binding, delta });
   const noiseMultiplier = privacy.noiseMultiplier ?? (targetEpsilon === undefined ? undefined : calibrateNoiseMultiplier({ targetEpsilon, epsilonOf: epsilonAt }));
   invariant(noiseMultiplier !== undefined, 'a noise multiplier or a target to calibrate it for');
   const modalities = modalitiesAt(study, noiseMultiplier);
-  const clique = plannedClique(study, modalities);
-  const { order } = rdpEpsilon({ events: clique.events, delta });
-  const epsilon = targetEpsilon ?? plannedEpsilon(clique, { binding, delta });
+  const cliques = plannedCliques(study, modalities);
+  const { order } = rdpOfWorst({ cliques, delta });
+  const epsilon = targetEpsilon ?? plannedEpsilon(cliques, { binding, delta });
   if (!Number.isFinite(epsilon)) throw new AntiphonError('study-invalid', `a noise multiplier of ${noiseMultiplier} protects nothing: epsilon is infinite; raise it, or give epsilon, or say protection: none`);
   return { modalities, budget: { epsilon, delta }, accountant: { binding, rdpOrder: order } };
 }
@@ -59,12 +60,12 @@ export function plannedEpsilonOf(study: Study, mechanisms: ReadonlyMap<string, R
   const { privacy } = study;
   if (privacy.protection === 'none') return Infinity;
   const modalities = new Map([...modalitiesAt(study, undefined)].map(([name, modality]) => [name, { ...modality, mechanism: mechanisms.get(name) ?? modality.mechanism }]));
-  return plannedEpsilon(plannedClique(study, modalities), { binding: privacy.accountant, delta: privacy.delta });
+  return plannedEpsilon(plannedCliques(study, modalities), { binding: privacy.accountant, delta: privacy.delta });
 }
 
 function modalitiesAt(study: Study, noiseMultiplier: number | undefined): ReadonlyMap<string, ResolvedModality> {
   const { privacy, schedule, optimiser } = study;
-  const rounds = roundsPerModality(study);
+  const bounds = roundBounds(study);
   return new Map(
     Object.entries(study.modalities).map(([name, modality]) => {
       const samplingRate = modality.samplingRate ?? privacy.samplingRate;
@@ -74,18 +75,25 @@ function modalitiesAt(study: Study, noiseMultiplier: number | undefined): Readon
           ? { protection: 'none', samplingRate, steps }
           : { protection: 'local-noise', samplingRate, noiseMultiplier, clipNorm: modality.clipNorm ?? privacy.clipNorm, steps };
       const learningRate = modality.learningRate ?? optimiser.local.learningRate;
-      return [name, { mechanism, rounds: rounds.get(name) ?? 0, learningRate, sitesDisjoint: modality.sitesDisjoint }];
+      return [name, { mechanism, rounds: bounds.get(name)?.most ?? 0, learningRate, sitesDisjoint: modality.sitesDisjoint }];
     }),
   );
 }
 
-/** Every planned round run with every site in it. All sites of a modality run one mechanism as often, so that one clique is worst for every accountant. */
-function plannedClique(study: Study, modalities: ReadonlyMap<string, ResolvedModality>): Clique {
+/** Every planned round run with every site in it, in each of the worst ways that the schedule can give them out. */
+function plannedCliques(study: Study, modalities: ReadonlyMap<string, ResolvedModality>): readonly Clique[] {
+  const cliques = worstAllocations(roundBounds(study), study.schedule.rounds).map((rounds) => plannedClique(study, modalities, rounds));
+  return [...new Map(cliques.map((clique) => [JSON.stringify(clique.events), clique])).values()];
+}
+
+/** All sites of a modality run one mechanism as often, so that one clique is worst for every accountant. */
+function plannedClique(study: Study, modalities: ReadonlyMap<string, ResolvedModality>, rounds: ReadonlyMap<string, number>): Clique {
   const sites = study.sites.map(({ name, modality }) => {
     const resolved = modalities.get(modality);
     invariant(resolved !== undefined, `site ${name} of modality ${modality}`);
     const event = eventOf(resolved.mechanism);
-    return { site: name, modality, events: resolved.rounds === 0 ? [] : [{ ...event, steps: event.steps * resolved.rounds }] };
+    const count = rounds.get(modality) ?? 0;
+    return { site: name, modality, events: count === 0 ? [] : [{ ...event, steps: event.steps * count }] };
   });
   const cliques = new Map(
     [...modalities].map(([name, { sitesDisjoint }]) => {
@@ -99,6 +107,6 @@ function plannedClique(study: Study, modalities: ReadonlyMap<string, ResolvedMod
 }
 
 /** As the binding accountant has it; the order of RDP is the best one, which the PLAN then fixes. */
-function plannedEpsilon({ events }: Clique, { binding, delta }: { readonly binding: AccountantName; readonly delta: number }): number {
-  return roundedUp(binding === 'pld' ? worstPld({ cliques: [{ sites: [], events }], delta }).epsilon : rdpEpsilon({ events, delta }).epsilon);
+function plannedEpsilon(cliques: readonly Clique[], { binding, delta }: { readonly binding: AccountantName; readonly delta: number }): number {
+  return roundedUp(binding === 'pld' ? worstPld({ cliques, delta }).epsilon : rdpOfWorst({ cliques, delta }).epsilon);
 }

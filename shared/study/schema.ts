@@ -173,6 +173,13 @@ const withoutPrivacy = z.strictObject({
   modalities: z.record(identifier, z.strictObject(arm)).optional(),
 });
 
+const adaptive = z.strictObject({
+  /** Own rounds over which a modality's improvement is told. */
+  window: count.max(1000).default(4),
+  /** Share of its turns in the order that every modality has in any case. */
+  least: z.number().min(0).lte(1).default(0.5),
+});
+
 /** Weights of round 0, from public randomness. Omitted: random encoders and a small random head. */
 const headInitial = z.discriminatedUnion('type', [
   /** A head of orthogonal columns of L2 norm `length` (rows, where there are more classes than features) behind encoders whose last layer is zero. */
@@ -196,6 +203,8 @@ export const studySchema = z.strictObject({
     /** Modalities in turn; omitted: every modality once, in the order of the file. */
     order: z.array(identifier).min(1).optional(),
     localSteps: count.max(100_000),
+    /** Rounds go where released models still improve on the public selection part (adaptive.ts), instead of in turn. */
+    adaptive: adaptive.optional(),
   }),
   optimiser: z.strictObject({
     local: localOptimiser,
