@@ -9,7 +9,8 @@ import { ORDERS_ANTIPHON_1 } from '../shared/privacy/rdp.ts';
 import { failure, type Failure } from '../shared/protocol/failure.ts';
 import type { CoordinatorMessage } from '../shared/protocol/messages.ts';
 import { plannedEpsilonOf } from '../shared/study/resolve.ts';
-import { roundsPerModality, scheduleOrder } from '../shared/study/schedule.ts';
+import { roundBounds } from '../shared/study/adaptive.ts';
+import { scheduleOrder } from '../shared/study/schedule.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { judgeLimits, type Limits, type SpendEntry } from './limits.ts';
 
@@ -28,18 +29,18 @@ export function checkPlan(plan: PlanEntry, { study, studyHash, coordinatorKey }:
   const { privacy } = study;
   if (plan.study !== studyHash || plan.coordinatorKey !== coordinatorKey) return wrong('the study or the key of the coordinator');
   const mechanisms = new Map(Object.entries(plan.modalities).map(([name, { mechanism }]) => [name, fromLedgerMechanism(mechanism)]));
-  const rounds = roundsPerModality(study);
+  const bounds = roundBounds(study);
   for (const [name, modality] of Object.entries(study.modalities)) {
     const planned = plan.modalities[name];
     const mechanism = mechanisms.get(name);
     if (planned === undefined || mechanism === undefined) return wrong(`it lacks the modality ${name}`);
-    if (planned.sitesDisjoint !== modality.sitesDisjoint || planned.rounds !== rounds.get(name)) return wrong(`rounds or disjointness of ${name}`);
+    if (planned.sitesDisjoint !== modality.sitesDisjoint || planned.rounds !== bounds.get(name)?.most) return wrong(`rounds or disjointness of ${name}`);
     const samplingRate = modality.samplingRate ?? privacy.samplingRate;
     if (mechanism.protection !== privacy.protection || mechanism.samplingRate !== samplingRate || mechanism.steps !== (modality.localSteps ?? study.schedule.localSteps)) return wrong(`the mechanism of ${name}`);
     if (mechanism.protection === 'none' || privacy.protection === 'none') continue;
     if (mechanism.clipNorm !== (modality.clipNorm ?? privacy.clipNorm) || mechanism.noiseMultiplier < (privacy.noiseMultiplier ?? 0)) return wrong(`clip norm or noise of ${name}`);
   }
-  if (plan.rounds !== study.schedule.rounds || plan.order.join() !== scheduleOrder(study).join()) return wrong('the schedule');
+  if (plan.rounds !== study.schedule.rounds || plan.order.join() !== scheduleOrder(study).join() || (plan.schedule === 'adaptive') !== (study.schedule.adaptive !== undefined)) return wrong('the schedule');
   if (canonicalJson(plan.sites) !== canonicalJson(study.sites.map(({ name, modality, patients }) => ({ name, modality, patients })))) return wrong('the sites');
   if (privacy.protection === 'none') return undefined;
   if (plan.accountant.binding !== privacy.accountant || fromDecimal(plan.budget.delta) !== privacy.delta) return wrong('the accountant or delta');

@@ -3,6 +3,7 @@ import type { LedgerMechanism, ReserveEntry } from '../shared/ledger/entry.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
 import { bindingEpsilon, charge, chargesIfReserved, statedSpending, type ChargedSteps } from '../shared/ledger/spending.ts';
 import { invariant } from '../shared/errors.ts';
+import { worstAllocations, type RoundBounds } from '../shared/study/adaptive.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
 
 export type BudgetDecision = { readonly type: 'reserve'; readonly entry: ReserveEntry } | { readonly type: 'exhausted'; readonly detail: string };
@@ -30,20 +31,23 @@ export function reserveRound(
 
 /**
  * So many rounds of the plan fit its budget, from the first on, where every enrolled site takes part in each of its modality: by what the sites have signed of their patients, which may
- * be less than the study file counts on. Epsilon only grows with the rounds: halving finds the number.
+ * be less than the study file counts on. Epsilon only grows with the rounds: halving finds the number. Where the PLAN leaves open which modality has a round, so many fit whatever it comes to.
  */
-export function roundsThatFit(ledger: Pick<LedgerState, 'plan' | 'sites'>): number {
+export function roundsThatFit(ledger: Pick<LedgerState, 'plan' | 'sites'>, bounds: ReadonlyMap<string, RoundBounds>): number {
   const { plan, sites } = ledger;
   invariant(plan !== undefined, 'a PLAN before any round');
-  const chargesOf = (rounds: number): ChargedSteps => {
+  const inTurn = (rounds: number): ReadonlyMap<string, number> => {
     const counts = new Map<string, number>();
     for (let round = 1; round <= rounds; round += 1) counts.set(modalityOfRound(plan.order, round), (counts.get(modalityOfRound(plan.order, round)) ?? 0) + 1);
-    return [...counts].reduce<ChargedSteps>((charged, [modality, count]) => {
+    return counts;
+  };
+  const chargesOf = (counts: ReadonlyMap<string, number>): ChargedSteps =>
+    [...counts].reduce<ChargedSteps>((charged, [modality, count]) => {
       const names = [...sites.values()].filter((site) => site.modality === modality).map(({ site }) => site);
       return charge(charged, names, count * (plan.modalities[modality]?.mechanism.steps ?? 0));
     }, new Map());
-  };
-  const fits = (rounds: number): boolean => bindingEpsilon(plan, statedSpending(ledger, chargesOf(rounds))) <= fromDecimal(plan.budget.epsilon);
+  const fits = (rounds: number): boolean =>
+    (plan.schedule === undefined ? [inTurn(rounds)] : worstAllocations(bounds, rounds)).every((counts) => bindingEpsilon(plan, statedSpending(ledger, chargesOf(counts))) <= fromDecimal(plan.budget.epsilon));
   if (fits(plan.rounds)) return plan.rounds;
   let [most, tooMany] = [0, plan.rounds];
   while (tooMany - most > 1) {
@@ -55,13 +59,13 @@ export function roundsThatFit(ledger: Pick<LedgerState, 'plan' | 'sites'>): numb
 }
 
 /** Told once, and again where a later enrolment leaves fewer. */
-export function createShortageWatch(): (ledger: Pick<LedgerState, 'plan' | 'sites'>) => string | undefined {
+export function createShortageWatch(bounds: ReadonlyMap<string, RoundBounds>): (ledger: Pick<LedgerState, 'plan' | 'sites'>) => string | undefined {
   let told = Infinity;
   return (ledger) => {
     const { plan } = ledger;
-    const rounds = roundsThatFit(ledger);
+    const rounds = roundsThatFit(ledger, bounds);
     if (plan === undefined || rounds >= Math.min(told, plan.rounds)) return undefined;
     told = rounds;
-    return `only ${rounds} of the ${plan.rounds} rounds fit the budget of ${plan.budget.epsilon}, by what the sites enrolled so far have stated: those that have not said that they share no patient add up; the study will end before round ${rounds + 1}`;
+    return `only ${rounds} of the ${plan.rounds} rounds fit the budget of ${plan.budget.epsilon}, by what the sites enrolled so far have stated: those that have not said that they share no patient add up; the study ${plan.schedule === undefined ? 'will' : 'may'} end before round ${rounds + 1}`;
   };
 }

@@ -82,6 +82,8 @@ export type StudyEvent =
       readonly reason: 'completed' | 'budget-exhausted' | 'interrupted' | 'failed';
       readonly detail: string;
       readonly roundsCommitted: number;
+      /** Committed ones, of an adaptive schedule: what it has come to. */
+      readonly roundsPerModality?: Readonly<Record<string, number>>;
       readonly epsilonSpent: Spent;
       readonly seconds: number;
       /** Largest resident set of the coordinator process, MiB. */
@@ -104,7 +106,10 @@ export interface ModalityFacts {
   readonly modality: string;
   readonly encoder: string;
   readonly parameters: number;
+  /** Planned; of an adaptive schedule the most. */
   readonly rounds: number;
+  /** Of an adaptive schedule. */
+  readonly leastRounds?: number;
   readonly localSteps: number;
   readonly samplingRate: number;
   /** Null without privacy. */

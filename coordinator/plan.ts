@@ -25,6 +25,7 @@ export function planEntry(input: { readonly study: Study; readonly resolved: Res
     sites: study.sites.map(({ name, modality, patients }) => ({ name, modality, patients })),
     order: [...scheduleOrder(study)],
     rounds: study.schedule.rounds,
+    ...(study.schedule.adaptive === undefined ? {} : { schedule: 'adaptive' }),
   };
 }
 

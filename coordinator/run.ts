@@ -10,7 +10,6 @@ import { bindingEpsilon, chargesAfter, statedSpending } from '../shared/ledger/s
 import { toLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import type { Network } from '../shared/model/network.ts';
 import type { ResolvedStudy } from '../shared/study/resolve.ts';
-import { modalityOfRound } from '../shared/study/schedule.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { combineUpdates, freshOptimiser, serverStep } from './aggregate.ts';
 import { averageWith, isAveraged } from './average.ts';
@@ -24,6 +23,7 @@ import { projectHeadUpdate, rememberHeadUpdate } from './head-projection.ts';
 import type { Hub } from './hub.ts';
 import { flatOf, initialModel, withFlat } from './model-state.ts';
 import { planEntry, plannedDisclosures } from './plan.ts';
+import { firstProgress, nextModality, progressAfter } from './progress.ts';
 import type { Checkpoint, CheckpointStore } from './store/checkpoint.ts';
 
 /** A reserved round that has not ended: its X25519 secret, so that a restarted coordinator can open what sites have staged. */
@@ -101,10 +101,12 @@ export function checkStudyOf({ plan }: LedgerState, { study, studyHash }: StudyC
   }
 }
 
-async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints }: CoordinatorPorts): Promise<Checkpoint> {
+async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints, evaluationSets }: CoordinatorPorts): Promise<Checkpoint> {
   const committed = book.state().lastCommittedRound;
   if (committed > 0) return checkpoints.load(committed, studyHash);
-  return { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map() };
+  const model = initialModel(study, networks);
+  const progress = study.schedule.adaptive === undefined || evaluationSets === undefined ? undefined : await firstProgress({ model, networks, selection: evaluationSets.selection });
+  return { round: 0, model, average: undefined, optimisers: new Map(), headMoments: new Map(), progress };
 }
 
 /** Resolves when at least `needed` of these sites have enrolled and said that they are ready, or the study is stopped; the join deadline ends the wait. */
@@ -147,7 +149,7 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
   if (book.state().open === undefined) {
     const round = book.state().lastRound + 1;
     if (round > study.schedule.rounds) return ended('completed', `all ${study.schedule.rounds} rounds of the schedule`);
-    const modality = modalityOfRound(book.state().plan?.order ?? [], round);
+    const modality = nextModality(context, book.state(), checkpoint.progress);
     const plan = resolved.modalities.get(modality);
     invariant(plan !== undefined, `modality ${modality}`);
     const names = study.sites.filter((site) => site.modality === modality).map(({ name }) => name);
@@ -248,7 +250,8 @@ async function conclude(
   let delivered: readonly string[] = [];
   if (verdict.type === 'aggregate') {
     delivered = verdict.delivered.map(({ receipt }) => receipt.site);
-    checkpoint = combine(context, round.checkpoint, reserve, verdict.delivered);
+    // Scored before it is saved: whatever the next round depends on is durable with the COMMIT.
+    checkpoint = await scored(context, ports, combine(context, round.checkpoint, reserve, verdict.delivered), reserve);
     await ports.checkpoints.save(checkpoint, { studyHash: context.studyHash, protection: context.study.privacy.protection });
     const modelOut = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, reserve.modality))));
     await ports.book.append(
@@ -273,6 +276,13 @@ async function conclude(
   const refused = refusals.map(({ site, reason }) => `; ${site} refused: ${reason}`).join('');
   ports.emit(verdict.type === 'abort' ? { ...event, reason: `${verdict.reason}${refused}` } : event);
   return checkpoint;
+}
+
+/** With what an adaptive schedule goes by: from released models and public records only, post-processing. */
+async function scored({ study, networks }: StudyContext, { evaluationSets }: CoordinatorPorts, checkpoint: Checkpoint, { modality }: ReserveEntry): Promise<Checkpoint> {
+  const { adaptive } = study.schedule;
+  if (adaptive === undefined || evaluationSets === undefined || checkpoint.progress === undefined) return checkpoint;
+  return { ...checkpoint, progress: await progressAfter(checkpoint.progress, { model: checkpoint.model, networks, selection: evaluationSets.selection, modality, window: adaptive.window }) };
 }
 
 /** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */
@@ -301,7 +311,7 @@ export function combine(
   });
   const model = withFlat(checkpoint.model, modality, weights);
   const average = isAveraged(study, round) ? averageWith(checkpoint.average, model) : checkpoint.average;
-  return { round, model, average, optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments };
+  return { round, model, average, optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments, progress: checkpoint.progress };
 }
 
 function isEvaluated(study: Study, round: number): boolean {

@@ -13,6 +13,7 @@ import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { proveBackend } from '../shared/model/self-check.ts';
 import { failure, isFailure } from '../shared/protocol/failure.ts';
 import { studyHash } from '../shared/study/hash.ts';
+import { roundBounds } from '../shared/study/adaptive.ts';
 import { resolveStudy } from '../shared/study/resolve.ts';
 import type { Study } from '../shared/study/schema.ts';
 import { openBook } from './book.ts';
@@ -103,6 +104,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
         reason: end.reason,
         detail: end.detail,
         roundsCommitted,
+        ...(study.schedule.adaptive === undefined ? {} : { roundsPerModality: Object.fromEntries([...book.state().turns].map(([modality, { committed }]) => [modality, committed])) }),
         epsilonSpent: spentForEvent(book.state()),
         seconds: (Date.now() - startedAt) / 1000,
         peakMemoryMiB: Math.round(process.resourceUsage().maxRSS / 1024),
@@ -122,7 +124,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
     if (over !== undefined && unaware.length === 0) return { reason: over.reason, detail: over.detail, roundsCommitted: book.state().committedRounds };
     // Who comes and goes behind the end of a study is no part of its story.
     const tell = over === undefined ? emit : options.show;
-    const shortage = createShortageWatch();
+    const shortage = createShortageWatch(roundBounds(study));
     const proofs = createProofs({ primitives, lines: book.lines });
     const server = await startServer({
       host: options.host,

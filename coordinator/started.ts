@@ -1,4 +1,5 @@
 import { SOFTWARE } from '../shared/protocol/software.ts';
+import { roundBounds } from '../shared/study/adaptive.ts';
 import type { StudyEvent } from './events.ts';
 import type { StudyContext } from './run.ts';
 
@@ -22,6 +23,7 @@ export function startedEvent({ study, resolved, studyHash: hash, networks }: Stu
       encoder: study.modalities[modality]?.encoder.type ?? '',
       parameters: networks.get(modality)?.size ?? 0,
       rounds,
+      ...(study.schedule.adaptive === undefined ? {} : { leastRounds: roundBounds(study).get(modality)?.least ?? 0 }),
       localSteps: mechanism.steps,
       samplingRate: mechanism.samplingRate,
       noiseMultiplier: mechanism.protection === 'none' ? null : mechanism.noiseMultiplier,

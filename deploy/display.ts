@@ -5,6 +5,7 @@ import type { EpsilonOfDelta, StudyEvent } from '../coordinator/events.ts';
 import { fusionRows } from '../coordinator/report/fusion-rows.ts';
 import { legendLine } from '../coordinator/report/glossary.ts';
 import { NO_EPSILON, NO_PRIVACY } from '../coordinator/report/no-privacy.ts';
+import { roundsText } from '../coordinator/report/rounds-text.ts';
 import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 import { counted } from '../shared/plural.ts';
 
@@ -107,6 +108,7 @@ export function createDisplay({ stream, live: isLive, color }: DisplayInput): Di
         if (test !== undefined && started !== undefined && robustness !== undefined) print(robustnessTable(test, { robustness, pool: started.pool, color }));
         if (test !== undefined) print(paint.dim(legendLine(['ece', 'perfect', 'nll'])));
         print(`${event.reason}: ${event.detail}`);
+        if (event.roundsPerModality !== undefined) print(`rounds given out: ${roundsText(event.roundsPerModality)}`);
         print(`${endText(event.epsilonSpent, started, paint.bold)} · ${counted(event.roundsCommitted, 'round')} · ${event.seconds.toFixed(1)} s`);
         if (started?.protection === 'none') print(paint.bgRed(paint.white(NO_PRIVACY)));
         if (started !== undefined) {
@@ -194,6 +196,7 @@ export function summaryJson(events: readonly StudyEvent[]): Record<string, unkno
     detail: ended?.detail,
     protection: started?.protection,
     rounds: ended?.roundsCommitted ?? 0,
+    ...(ended?.roundsPerModality === undefined ? {} : { roundsPerModality: ended.roundsPerModality }),
     epsilon: ended?.epsilonSpent.epsilon ?? null,
     delta: ended?.epsilonSpent.delta ?? null,
     accountants: { binding: started?.accountant, pld: ended?.epsilonSpent.pld ?? null, rdp: ended?.epsilonSpent.rdp ?? null },

@@ -6,7 +6,7 @@ export interface PlanQuestion {
   readonly plan: Plan;
   /** The budget. Omitted: what the plan spends. */
   readonly epsilon: number | undefined;
-  /** Omitted: calibrated for the budget, by PLD. */
+  /** Omitted: calibrated for the budget, by PLD; under an adaptive schedule by what the study binds. */
   readonly noiseMultiplier: number | undefined;
 }
 
@@ -21,7 +21,8 @@ export interface PlanAnswer {
   readonly epsilon: EpsilonPair;
   /** Undefined without a budget. */
   readonly roundsThatFit: EpsilonPair | undefined;
-  readonly curve: readonly { readonly round: number; readonly modality: string; readonly epsilon: EpsilonPair }[];
+  /** `modality`: that of the round; undefined where the schedule is adaptive, and the worst that it can have done is counted. */
+  readonly curve: readonly { readonly round: number; readonly modality: string | undefined; readonly epsilon: EpsilonPair }[];
 }
 
 const POINTS_OF_CURVE = 33;
@@ -29,7 +30,7 @@ const POINTS_OF_CURVE = 33;
 /** Everything that is known about a plan, from one of: a budget (then the noise is looked for), a noise multiplier, both. */
 export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: PlanQuestion): PlanAnswer {
   const calibrated = given === undefined && budget !== undefined ? both((accountant) => noiseFor(accountant, plan, budget)) : undefined;
-  const noiseMultiplier = given ?? calibrated?.pld ?? NaN;
+  const noiseMultiplier = given ?? calibrated?.[plan.adaptive?.binding ?? 'pld'] ?? NaN;
   return {
     plan,
     budget,
@@ -39,7 +40,7 @@ export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: Pl
     roundsThatFit: budget === undefined ? undefined : both((accountant) => roundsThatFit(accountant, plan, noiseMultiplier, budget)),
     curve: milestones(plan.rounds, POINTS_OF_CURVE).map((round) => ({
       round,
-      modality: modalityOfRound(plan.order, round),
+      modality: plan.adaptive === undefined ? modalityOfRound(plan.order, round) : undefined,
       epsilon: epsilonAfter(plan, round, noiseMultiplier),
     })),
   };
@@ -62,7 +63,7 @@ export function planJson({ plan, budget, noiseMultiplier, calibrated, epsilon, r
     ...(fit === undefined ? {} : { [plan.unit === 'round' ? 'roundsThatFit' : 'stepsThatFit']: fit }),
     [plan.unit === 'round' ? 'afterRound' : 'afterStep']: curve.map((point) => ({
       [plan.unit]: point.round,
-      ...(plan.modalities.size > 1 ? { modality: point.modality } : {}),
+      ...(plan.modalities.size > 1 && point.modality !== undefined ? { modality: point.modality } : {}),
       epsilon: point.epsilon,
     })),
   };

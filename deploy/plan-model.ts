@@ -1,5 +1,6 @@
 import { calibrateNoiseMultiplier } from '../shared/privacy/calibrate.ts';
-import { rdpEpsilon, worstPld, type AccountantName, type EpsilonPair } from '../shared/privacy/accountant.ts';
+import { rdpOfWorst, worstPld, worstRdp, type AccountantName, type EpsilonPair } from '../shared/privacy/accountant.ts';
+import { worstAllocations, type RoundBounds } from '../shared/study/adaptive.ts';
 import { worstCliques, type Clique, type SiteHistory } from '../shared/privacy/composition.ts';
 
 /** What one site of a modality does in one round, but for the noise. */
@@ -20,6 +21,8 @@ export interface Plan {
   readonly order: readonly string[];
   readonly rounds: number;
   readonly delta: number;
+  /** Where rounds are given out as the study goes: what a plan of so many rounds can give each modality, and whose epsilon counts. Undefined: in turn. */
+  readonly adaptive?: { readonly bounds: (rounds: number) => ReadonlyMap<string, RoundBounds>; readonly binding: AccountantName };
 }
 
 export const ACCOUNTANTS: readonly AccountantName[] = ['pld', 'rdp'];
@@ -34,8 +37,17 @@ function roundsOf({ order }: Plan, rounds: number): ReadonlyMap<string, number> 
   return counts;
 }
 
-function histories(plan: Plan, rounds: number, noiseMultiplier: number): readonly SiteHistory[] {
-  const counts = roundsOf(plan, rounds);
+/** The one way in which the first rounds fall, or all that can be worst. A study that is longer than planned has a schedule of its own. */
+function allocationsOf(plan: Plan, rounds: number): readonly ReadonlyMap<string, number>[] {
+  return plan.adaptive === undefined ? [roundsOf(plan, rounds)] : worstAllocations(plan.adaptive.bounds(Math.max(rounds, plan.rounds)), rounds);
+}
+
+/** Does PLD hold? For rounds that are fixed in advance, or all alike (shared/study/adaptive.ts). */
+export function isForPld({ adaptive, modalities }: Plan): boolean {
+  return adaptive === undefined || new Set([...modalities.values()].map(({ samplingRate }) => samplingRate)).size === 1;
+}
+
+function histories(plan: Plan, counts: ReadonlyMap<string, number>, noiseMultiplier: number): readonly SiteHistory[] {
   return [...plan.modalities].flatMap(([modality, { samplingRate, stepsPerRound, sites }]) => {
     const steps = stepsPerRound * (counts.get(modality) ?? 0);
     return sites.map(({ name }) => ({ site: name, modality, events: [{ type: 'poisson-gaussian' as const, samplingRate, noiseMultiplier, steps }] }));
@@ -43,25 +55,21 @@ function histories(plan: Plan, rounds: number, noiseMultiplier: number): readonl
 }
 
 function cliquesAfter(plan: Plan, rounds: number, noiseMultiplier: number): readonly Clique[] {
-  return worstCliques({
-    sites: histories(plan, rounds, noiseMultiplier),
-    cliques: new Map([...plan.modalities].map(([name, { sites, sitesDisjoint }]) => [name, sitesDisjoint ? sites.map((site) => [site.name]) : [sites.map((site) => site.name)]])),
-  });
+  const cliques = new Map([...plan.modalities].map(([name, { sites, sitesDisjoint }]) => [name, sitesDisjoint ? sites.map((site) => [site.name]) : [sites.map((site) => site.name)]]));
+  return allocationsOf(plan, rounds).flatMap((counts) => worstCliques({ sites: histories(plan, counts, noiseMultiplier), cliques }));
 }
 
 export function epsilonBy(accountant: AccountantName, plan: Plan, rounds: number, noiseMultiplier: number): number {
   const cliques = cliquesAfter(plan, rounds, noiseMultiplier);
   if (accountant === 'pld') return worstPld({ cliques, delta: plan.delta }).epsilon;
   // The order is that of the whole plan (a longer one would fix its own): the number that the ledger of a run states, which may choose no other order after its rounds have begun.
-  const order = rounds >= plan.rounds ? undefined : fixedOrder(plan, noiseMultiplier);
-  return cliques.reduce((worst, { events }) => Math.max(worst, rdpEpsilon({ events, delta: plan.delta, ...(order === undefined ? {} : { orders: [order] }) }).epsilon), 0);
+  const { delta } = plan;
+  return rounds >= plan.rounds ? rdpOfWorst({ cliques, delta }).epsilon : worstRdp({ cliques, delta, order: fixedOrder(plan, noiseMultiplier) });
 }
 
 /** The order of RDP that a run of this plan would write into its ledger: the best one for all planned rounds of the patient who is worst off then. */
 function fixedOrder(plan: Plan, noiseMultiplier: number): number {
-  return cliquesAfter(plan, plan.rounds, noiseMultiplier)
-    .map(({ events }) => rdpEpsilon({ events, delta: plan.delta }))
-    .reduce((worst, one) => (one.epsilon > worst.epsilon ? one : worst)).order;
+  return rdpOfWorst({ cliques: cliquesAfter(plan, plan.rounds, noiseMultiplier), delta: plan.delta }).order;
 }
 
 /** Epsilon after so many rounds. */

@@ -3,7 +3,7 @@ import { createColors } from 'picocolors';
 import type { GaussianEvent } from '../shared/privacy/event.ts';
 import type { PlanAnswer } from './plan-answer.ts';
 import type { EpsilonPair } from '../shared/privacy/accountant.ts';
-import { MOST_ROUNDS, type Plan } from './plan-model.ts';
+import { isForPld, MOST_ROUNDS, type Plan } from './plan-model.ts';
 
 export function epsilonText(epsilon: number): string {
   return epsilon === Infinity ? 'infinity' : epsilon >= 100 ? epsilon.toFixed(2) : epsilon.toFixed(4);
@@ -27,17 +27,26 @@ export function assumptions(plan: Plan): string {
     'Epsilon is that of one patient, added or removed, against everybody who sees everything that is released: all rounds, and every model between them, count as public.',
     'Each step takes each patient by an independent coin (Poisson sampling) that stays secret; each patient is clipped, and the noise is at least the multiplier times the clip norm.',
     ...overlap.filter((text) => text !== ''),
-    'All sites take part in all rounds of their modality. Both accountants give upper bounds. PLD, the tighter, is for a plan that is fixed in advance; RDP, at the one order that is best for the whole plan, also holds where the plan changes as it goes.',
+    'All sites take part in all rounds of their modality.',
+    ...(plan.adaptive === undefined
+      ? ['Both accountants give upper bounds. PLD, the tighter, is for a plan that is fixed in advance; RDP, at the one order that is best for the whole plan, also holds where the plan changes as it goes.']
+      : [
+          `Which modality trains is decided as the study goes, by scores of its released models on public records: of all that can come of it the dearest counts, in which one modality has as many ${plan.unit}s as it may and the others their least.`,
+          isForPld(plan)
+            ? 'Both accountants give upper bounds; PLD, the tighter, holds here because all modalities have one sampling rate and one noise multiplier, so that only the number of steps counts; RDP holds in any case.'
+            : 'RDP, at the one order that is best for the dearest case, gives an upper bound; PLD does not hold for such a choice between different sampling rates, and its numbers are there for comparison only.',
+        ]),
   ].join(' ');
 }
 
 /** What was asked, and the answer, in a few lines: [question, answer]. */
 export function headlines({ plan, budget, noiseMultiplier, calibrated, epsilon, roundsThatFit }: PlanAnswer): readonly (readonly [string, string])[] {
   const unit = plan.unit;
+  const binding = plan.adaptive?.binding ?? 'pld';
   const fit = roundsThatFit === undefined ? [] : [[`${unit}s that fit`, `${countText(roundsThatFit.pld)} by PLD, ${countText(roundsThatFit.rdp)} by RDP; ${plan.rounds} planned`] as const];
   return [
     ...(budget === undefined ? [] : [['budget', `epsilon ${budget} at delta ${plan.delta}`] as const]),
-    ['noise multiplier', calibrated === undefined ? `${noiseMultiplier}, as given` : `${calibrated.pld} is enough by PLD; by RDP it would be ${calibrated.rdp}`],
+    ['noise multiplier', calibrated === undefined ? `${noiseMultiplier}, as given` : binding === 'pld' ? `${calibrated.pld} is enough by PLD; by RDP it would be ${calibrated.rdp}` : `${calibrated.rdp} is enough by RDP, which the study binds`],
     ['epsilon', `${epsilonText(epsilon.pld)} by PLD, ${epsilonText(epsilon.rdp)} by RDP, after ${plan.rounds} ${unit}${plan.rounds === 1 ? '' : 's'}, at delta ${plan.delta}`],
     ...fit,
   ];
@@ -59,13 +68,14 @@ function wrap(text: string): string {
 
 const styleOf = (color: boolean): object => ({ style: { compact: true, ...(color ? {} : { head: [], border: [] }) } });
 
-export function modalityRows({ modalities, order, rounds }: Plan): readonly (readonly string[])[] {
+export function modalityRows({ modalities, order, rounds, adaptive }: Plan): readonly (readonly string[])[] {
   return [...modalities].map(([name, { samplingRate, stepsPerRound, sites, sitesDisjoint }]) => {
     const taking = order.reduce((sum, other, place) => sum + (other === name ? Math.floor((rounds - place - 1) / order.length) + 1 : 0), 0);
+    const bounds = adaptive?.bounds(rounds).get(name);
     const expected = sites.flatMap(({ patients }) => (patients === undefined ? [] : [Math.round(10 * samplingRate * patients) / 10]));
     const range = [...new Set([Math.min(...expected), Math.max(...expected)])].join(' to ');
     const disjoint = sites.length === 1 ? '' : sitesDisjoint ? ', disjoint' : ', may overlap';
-    return [name, `${sites.length}${disjoint}`, String(samplingRate), `${taking} x ${stepsPerRound}`, expected.length === 0 ? '–' : range];
+    return [name, `${sites.length}${disjoint}`, String(samplingRate), `${bounds === undefined ? taking : `${bounds.least} to ${bounds.most}`} x ${stepsPerRound}`, expected.length === 0 ? '–' : range];
   });
 }
 
@@ -76,11 +86,11 @@ export function curveRows({ curve, budget, plan }: PlanAnswer): readonly (readon
   const stride = Math.ceil(curve.length / ROWS);
   const shown = curve.filter((_, i) => (curve.length - 1 - i) % stride === 0);
   const share = ({ pld }: EpsilonPair): string[] => (budget === undefined ? [] : [`${((100 * pld) / budget).toFixed(0)} %`]);
-  return shown.map(({ round, modality, epsilon }) => [String(round), ...(plan.modalities.size > 1 ? [modality] : []), epsilonText(epsilon.pld), epsilonText(epsilon.rdp), ...share(epsilon)]);
+  return shown.map(({ round, modality, epsilon }) => [String(round), ...(modality === undefined || plan.modalities.size === 1 ? [] : [modality]), epsilonText(epsilon.pld), epsilonText(epsilon.rdp), ...share(epsilon)]);
 }
 
 export function curveHead({ plan, budget }: PlanAnswer): readonly string[] {
-  return [`after ${plan.unit}`, ...(plan.modalities.size > 1 ? ['trained'] : []), 'epsilon PLD', 'epsilon RDP', ...(budget === undefined ? [] : ['of the budget'])];
+  return [`after ${plan.unit}`, ...(plan.modalities.size > 1 && plan.adaptive === undefined ? ['trained'] : []), 'epsilon PLD', 'epsilon RDP', ...(budget === undefined ? [] : ['of the budget'])];
 }
 
 export function formatPlan(answer: PlanAnswer, { color, out }: { readonly color: boolean; readonly out: string | undefined }): string {
@@ -91,7 +101,7 @@ export function formatPlan(answer: PlanAnswer, { color, out }: { readonly color:
     drawn.push(...rows.map((row) => [...row]));
     return drawn.toString();
   };
-  const short = roundsThatFit !== undefined && roundsThatFit.pld < plan.rounds;
+  const short = roundsThatFit !== undefined && roundsThatFit[plan.adaptive?.binding ?? 'pld'] < plan.rounds;
   return [
     paint.bold(`plan of ${plan.title}`),
     '',

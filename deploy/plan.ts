@@ -9,6 +9,7 @@ import { rdpEpsilon } from '../shared/privacy/accountant.ts';
 import type { PrivacyEvent } from '../shared/privacy/event.ts';
 import { pldEpsilon } from '../shared/privacy/pld.ts';
 import { parseStudy } from '../shared/study/parse.ts';
+import { roundBounds } from '../shared/study/adaptive.ts';
 import { resolveStudy } from '../shared/study/resolve.ts';
 import { scheduleOrder } from '../shared/study/schedule.ts';
 import type { Study } from '../shared/study/schema.ts';
@@ -181,5 +182,8 @@ export function planOfStudy(study: Study, atDelta: number): Plan {
     order: scheduleOrder(study),
     rounds: study.schedule.rounds,
     delta: atDelta,
+    ...(study.schedule.adaptive === undefined
+      ? {}
+      : { adaptive: { bounds: (rounds) => roundBounds({ ...study, schedule: { ...study.schedule, rounds } }), binding: study.privacy.protection === 'none' ? 'pld' : study.privacy.accountant } }),
   };
 }

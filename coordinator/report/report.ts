@@ -6,6 +6,7 @@ import { glossarySection } from './glossary.ts';
 import { escapeHtml, percent, scrolling, table } from './html.ts';
 import { NO_PRIVACY } from './no-privacy.ts';
 import { renderPage, type PlotLibrary } from './page.ts';
+import { roundsText } from './rounds-text.ts';
 
 type Of<T extends StudyEvent['type']> = Extract<StudyEvent, { type: T }>;
 
@@ -63,7 +64,7 @@ function figures(input: { readonly started: Of<'started'> | undefined; readonly 
     ['Fused accuracy', test === undefined ? '–' : percent(test.fused.hybrid.accuracy), test === undefined ? 'no evaluation' : `${test.samples} test samples`],
     ['Epsilon spent', spent === undefined ? '–' : spent.epsilon === null ? '∞' : spent.epsilon.toFixed(2), spent?.epsilon === null ? 'no privacy' : `of ${budget ?? '∞'}, δ = ${spent?.delta ?? '–'}`],
     ['Calibration error', test === undefined ? '–' : percent(test.fused.hybrid.ece15), test === undefined ? 'ECE, 15 bins' : `ECE, 15 bins; ${percent(test.fused.hybrid.ece15Perfect)} if perfect`],
-    ['Rounds committed', String(rounds.filter(({ outcome }) => outcome === 'committed').length), `of ${started?.rounds ?? '?'} planned`],
+    ['Rounds committed', String(rounds.filter(({ outcome }) => outcome === 'committed').length), `of ${started?.rounds ?? '?'} planned${ended?.roundsPerModality === undefined ? '' : `: ${roundsText(ended.roundsPerModality)}`}`],
     ['Sites', String(started?.sites.length ?? 0), `${started?.modalities.length ?? 0} modalities`],
   ];
   return `<div class="cards">${cards.map(([name, value, note]) => `<div class="card"><span>${name}</span><b>${escapeHtml(value)}</b><small>${escapeHtml(note)}</small></div>`).join('')}</div>`;
@@ -112,7 +113,9 @@ const TERMS = `<p class="note"><strong>ECE</strong> (expected calibration error,
 function accountantNote(started: Of<'started'> | undefined): string {
   if (started === undefined || started.protection === 'none') return '';
   const [binding, other] = started.accountant === 'pld' ? ['PLD', 'RDP'] : ['RDP', 'PLD'];
-  return `<p class="note">Two accountants bound the same spending. This study holds the figure by ${binding} against its budget; the one by ${other} is for comparison, and may lie elsewhere.</p>`;
+  const isAdaptive = started.modalities.some(({ leastRounds }) => leastRounds !== undefined);
+  const adaptive = isAdaptive ? ` Which modality trained was decided as the study went, by scores of its released models on public records; ${binding} holds for such choices${binding === 'PLD' ? ' here, because every step has the same sampling rate and noise multiplier' : ''}.` : '';
+  return `<p class="note">Two accountants bound the same spending. This study holds the figure by ${binding} against its budget; the one by ${other} is for comparison, and may lie elsewhere.${adaptive}</p>`;
 }
 
 function confusionTable(confusion: readonly (readonly number[])[], classes: readonly string[]): string {
@@ -156,7 +159,7 @@ function modalityTable(started: Of<'started'> | undefined): string {
     escapeHtml(m.modality),
     escapeHtml(m.encoder),
     String(m.parameters),
-    `${m.rounds} x ${m.localSteps}`,
+    `${m.leastRounds === undefined ? m.rounds : `${m.leastRounds} to ${m.rounds}`} x ${m.localSteps}`,
     String(m.samplingRate),
     m.clipNorm === null ? 'none' : String(m.clipNorm),
     m.noiseMultiplier === null ? 'none' : String(m.noiseMultiplier),

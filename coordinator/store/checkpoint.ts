@@ -9,6 +9,7 @@ import type { OptimiserState } from '../aggregate.ts';
 import type { ModelAverage } from '../average.ts';
 import type { HeadMoments } from '../head-projection.ts';
 import type { ModelState } from '../model-state.ts';
+import type { Progress } from '../progress.ts';
 import { formatSafetensors, parseSafetensors } from './safetensors.ts';
 
 /** Everything a later round needs: model, server optimiser per modality, head moments. All of it is released, noised state. */
@@ -20,6 +21,8 @@ export interface Checkpoint {
   readonly average: ModelAverage | undefined;
   readonly optimisers: ReadonlyMap<string, OptimiserState>;
   readonly headMoments: HeadMoments;
+  /** Of an adaptive schedule; else undefined. */
+  readonly progress: Progress | undefined;
 }
 
 /** What a checkpoint says of the study that it was trained in: a copy of the file alone tells whether its patients were protected. */
@@ -83,6 +86,8 @@ function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, 
     flat(`optimiser/${modality}/second`, second);
   }
   for (const [modality, moment] of checkpoint.headMoments) flat(`head-moment/${modality}`, Float32Array.from(moment));
+  for (const [modality, nll] of checkpoint.progress?.nll ?? []) flat(`progress/${modality}/nll`, Float32Array.of(nll));
+  for (const [modality, gains] of checkpoint.progress?.gains ?? []) flat(`progress/${modality}/gains`, Float32Array.from(gains));
   return formatSafetensors({ tensors, metadata: { format: 'antiphon-checkpoint-1', round: String(checkpoint.round), study: studyHash, protection, ...(protection === 'none' ? { warning: NO_PRIVACY } : {}) } });
 }
 
@@ -115,5 +120,9 @@ function readCheckpoint(bytes: Uint8Array, expected: { readonly path: string; re
     if (tensors.has(`head-moment/${modality}`)) headMoments.set(modality, Float64Array.from(take(`head-moment/${modality}`)));
   }
   const average = tensors.has('average/rounds') ? { rounds: take('average/rounds')[0] ?? 1, model: takeModel('average/') } : undefined;
-  return { round, model: takeModel(''), average, optimisers, headMoments };
+  const listed = (what: 'nll' | 'gains'): ReadonlyMap<string, readonly number[]> =>
+    new Map([...networks.keys()].flatMap((modality) => (tensors.has(`progress/${modality}/${what}`) ? [[modality, [...take(`progress/${modality}/${what}`)]] as const] : [])));
+  const nll = new Map([...listed('nll')].map(([modality, [value = 0]]) => [modality, value]));
+  const progress = nll.size === 0 ? undefined : { nll, gains: listed('gains') };
+  return { round, model: takeModel(''), average, optimisers, headMoments, progress };
 }

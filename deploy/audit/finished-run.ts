@@ -16,6 +16,8 @@ import type { Study } from '../../shared/study/schema.ts';
 export interface FinishedRun {
   readonly study: Study;
   readonly networks: ReadonlyMap<string, Network>;
+  /** The modality of each round that has ended. */
+  readonly order: readonly string[];
   readonly ledger: LedgerState;
   /** The last committed round, above 0. */
   readonly round: number;
@@ -29,7 +31,8 @@ export async function openFinishedRun(folder: string): Promise<FinishedRun> {
   const study = parseStudy(await readFile(files.study, 'utf8').catch((error: unknown) => {
     throw new AntiphonError('usage', `${folder} holds no run (no study.yaml); give the folder that a coordinator or \`npx antiphon simulate\` has written`, { cause: error });
   }), files.study);
-  const verifier = createVerifier({ primitives, watcher: { round: () => undefined, disclosure: () => undefined } });
+  const order: string[] = [];
+  const verifier = createVerifier({ primitives, watcher: { round: ({ modality }) => void order.push(modality), disclosure: () => undefined } });
   for await (const line of fileLines(files.ledger, { notLines: 'audit-tampered', unreadable: 'audit-unreadable' })) verifier.push(line);
   const { state, problem } = verifier.finish();
   if (problem !== undefined) throw new AntiphonError('ledger-tampered', `the run's ledger does not verify (line ${problem.line + 1}: ${problem.message}); run \`npx antiphon audit ${files.ledger}\``);
@@ -38,5 +41,5 @@ export async function openFinishedRun(folder: string): Promise<FinishedRun> {
   const networks = networksOf(study);
   await proveBackend([...networks.values()]);
   const { model, average } = await (await openCheckpoints(files.checkpoints, networks)).load(round, studyHash(study, primitives));
-  return { study, networks, ledger: state, round, model: average?.model ?? model };
+  return { study, networks, order, ledger: state, round, model: average?.model ?? model };
 }

@@ -31,19 +31,21 @@ export interface ReleasedRound {
 
 /**
  * A study's schedule in this process, for audits: the sites' own training (client/train.ts) and the coordinator's own arithmetic, round by round until the
- * schedule or the budget ends; no network, no ledger. `observe` gets every round's releases. Returns the last checkpoint.
+ * schedule or the budget ends; no network, no ledger. `observe` gets every round's releases. Returns the last checkpoint. An adaptive schedule follows `order`, as a fixed one does: one of the ways
+ * in which it can fall.
  */
 export async function runInProcess(
   { study, resolved, networks }: StudyParts,
-  { datasets, observe, signal }: {
+  { datasets, order = scheduleOrder(study), observe, signal }: {
     /** By site; sites without one do not take part. */
     readonly datasets: ReadonlyMap<string, Dataset>;
+    /** Modalities in turn; default: the study's own. */
+    readonly order?: readonly string[];
     readonly observe?: (round: ReleasedRound) => void | Promise<void>;
     readonly signal?: AbortSignal;
   },
 ): Promise<Checkpoint> {
-  const order = scheduleOrder(study);
-  let checkpoint: Checkpoint = { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map() };
+  let checkpoint: Checkpoint = { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map(), progress: undefined };
   const steps = new Map<string, number>();
   for (let round = 1; round <= study.schedule.rounds; round += 1) {
     if (signal?.aborted === true) throw new AntiphonError('interrupted', `stopped before round ${round}; nothing was kept`);

@@ -4,6 +4,7 @@ import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { logSoftmax } from '../../shared/fusion/hybrid.ts';
 import { fuse } from '../../shared/fusion/rules.ts';
 import { fromDecimal } from '../../shared/ledger/decimal.ts';
+import { bindingEpsilon } from '../../shared/ledger/spending.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { predictLogits } from '../../shared/model/predict.ts';
 import { disposeWeights, loadWeights } from '../../shared/model/weights.ts';
@@ -49,9 +50,9 @@ const RATES = [0.001, 0.01];
 /** Attacks the last committed model of a finished run; `data` holds the records of all sites. */
 export async function attackRun(input: { readonly folder: string; readonly data: string; readonly references: number; readonly signal?: AbortSignal }): Promise<MembershipReport> {
   const { folder, data, references, signal } = input;
-  const { study, networks, ledger: state, round, model } = await openFinishedRun(folder);
-  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model, records: await readRecords(study, data), references, ...(signal === undefined ? {} : { signal }) });
-  return { study: study.name, round, epsilon: fromDecimal(state.spent.pld), delta: fromDecimal(state.spent.delta), references, rows };
+  const { study, networks, order, ledger: state, round, model } = await openFinishedRun(folder);
+  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model, records: await readRecords(study, data), references, ...(study.schedule.adaptive === undefined ? {} : { order }), ...(signal === undefined ? {} : { signal }) });
+  return { study: study.name, round, epsilon: state.plan?.schedule === 'adaptive' ? bindingEpsilon(state.plan, state.spent) : fromDecimal(state.spent.pld), delta: fromDecimal(state.spent.delta), references, rows };
 }
 
 async function readRecords(study: Study, data: string): Promise<Records> {
@@ -66,13 +67,13 @@ async function readRecords(study: Study, data: string): Promise<Records> {
 
 /**
  * Members are the sites' training patients, non-members those of the test part. Reference models come in pairs: everybody's patients are split by fair coins and each
- * half is trained like the study (same schedule, mechanism and sites), so for every subject half of the references are models without it.
+ * half is trained like the study (same schedule, `order` where that was adaptive, mechanism and sites), so for every subject half of the references are models without it.
  */
 export async function attackModel(
   parts: StudyParts,
-  input: { readonly model: ModelState; readonly records: Records; readonly references: number; readonly signal?: AbortSignal },
+  input: { readonly model: ModelState; readonly records: Records; readonly references: number; readonly order?: readonly string[]; readonly signal?: AbortSignal },
 ): Promise<readonly MembershipRow[]> {
-  const { model, records, references, signal } = input;
+  const { model, records, references, order, signal } = input;
   invariant(references >= 2 && references % 2 === 0, 'pairs of reference models');
   const crowd = gatherCrowd(parts.study, records);
   const target = await confidencesOf(parts, { model, crowd });
@@ -81,7 +82,7 @@ export async function attackModel(
     const sides = drawSides(records, createKeyStream());
     for (const side of [0, 1]) {
       const reference = referenceStudy(parts.study, { records, sides, side });
-      const trained = await runInProcess({ ...parts, study: reference.study }, { datasets: reference.datasets, ...(signal === undefined ? {} : { signal }) });
+      const trained = await runInProcess({ ...parts, study: reference.study }, { datasets: reference.datasets, ...(order === undefined ? {} : { order }), ...(signal === undefined ? {} : { signal }) });
       models.push({ sides, side, confidences: await confidencesOf(parts, { model: trained.average?.model ?? trained.model, crowd }) });
     }
   }

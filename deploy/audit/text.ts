@@ -3,6 +3,7 @@ import { tableStyle } from '../display.ts';
 import { createColors } from 'picocolors';
 import { legendLine } from '../../coordinator/report/glossary.ts';
 import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
+import type { PlanEntry } from '../../shared/ledger/entry.ts';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import type { AuditReport, AuditVerdict } from './run.ts';
@@ -30,13 +31,18 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
     { name: 'protects', text: !hasPrivacy(audit) ? 'nobody' : `one ${plan.privacyUnit} (${plan.neighbouringRelation}), against the coordinator, the other sites and every reader of the models, over all rounds and modalities together` },
     {
       name: 'assumes',
-      text: `sites sample and noise as their signed receipts say, and keep both secret; PLD: the schedule of the PLAN was fixed before any data were touched${
+      text: `sites sample and noise as their signed receipts say, and keep both secret; ${plan.schedule === 'adaptive' ? adaptiveText(plan) : 'PLD: the schedule of the PLAN was fixed before any data were touched'}${
         disjoint.length === 0 ? '; nothing about who is where' : `; no patient is at two sites of a modality among those that both signed so: ${disjoint.map(statement).join(', ')}`
       }`,
     },
     { name: 'covers not', text: "a patient's own site, false statements of sites (signed, so attributable), poisoned updates, timing, and what is listed as released without noise" },
     { name: 'closed', text: ended === undefined ? closed : `yes: ${ended.reason}` },
   ];
+}
+
+function adaptiveText({ accountant }: PlanEntry): string {
+  const chosen = 'which modality trains was chosen as the study went, from released models and public records alone';
+  return `${chosen}; ${accountant.binding === 'pld' ? 'PLD holds for that here, because every step has the same sampling rate and noise multiplier' : 'RDP holds for that, PLD is for comparison only'}`;
 }
 
 /** What is left of a ledger that does not hold: the lines under the last head before the fault. Undefined where it holds. */

@@ -87,7 +87,7 @@ privacy: { protection: none, samplingRate: 0.5 }
       const checkpoints = await openCheckpoints(folder, networks);
       const [first, second] = [initialModel(given, networks), initialModel({ ...given, seed: 9 }, networks)];
       const average = averageWith(averageWith(undefined, first), second);
-      const checkpoint = { round: 3, model: second, average, optimisers: new Map(), headMoments: new Map() };
+      const checkpoint = { round: 3, model: second, average, optimisers: new Map(), headMoments: new Map(), progress: undefined };
       await checkpoints.save(checkpoint, { studyHash: 'ab', protection: 'local-noise' });
       const loaded = await checkpoints.load(3, 'ab');
       expect(loaded).toEqual(checkpoint);

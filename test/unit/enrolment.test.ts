@@ -12,6 +12,7 @@ import { nodePrimitives as primitives } from '../../shared/platform/primitives.t
 import { isFailure } from '../../shared/protocol/failure.ts';
 import type { SiteMessage } from '../../shared/protocol/messages.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
+import { roundBounds } from '../../shared/study/adaptive.ts';
 import { modalityOfRound } from '../../shared/study/schedule.ts';
 import { LedgerBuilder, STUDY } from '../support/ledger-builder.ts';
 import { ledgerStudy } from '../support/ledger-study.ts';
@@ -126,6 +127,7 @@ function requestEntry(): EnrolEntry {
 describe('the rounds that fit', () => {
   const study = ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', 'epsilon: 3');
   const plan = planEntry({ study, resolved: resolveStudy(study), studyHash: STUDY, coordinatorKey: identity.publicKey });
+  const bounds = roundBounds(study);
   const enrolled = (disjointFrom: readonly string[]): Pick<LedgerState, 'plan' | 'sites'> => ({
     plan,
     sites: new Map(plan.sites.map(({ name, modality }) => [name, { type: 'enrol', study: STUDY, site: name, modality, key: name, invite: name, disjointFrom: modality === 'image' ? [...disjointFrom] : [], signature: '' }])),
@@ -133,9 +135,9 @@ describe('the rounds that fit', () => {
 
   it('are all of them where every site says what the study counts on, fewer where one does not, and that is told once', () => {
     expect(plan.modalities['image']?.sitesDisjoint).toBe(true);
-    expect(roundsThatFit(enrolled(['*']))).toBe(plan.rounds);
+    expect(roundsThatFit(enrolled(['*']), bounds)).toBe(plan.rounds);
     const short = enrolled([]);
-    const rounds = roundsThatFit(short);
+    const rounds = roundsThatFit(short, bounds);
     expect(rounds).toBeGreaterThan(0);
     expect(rounds).toBeLessThan(plan.rounds);
     // What the coordinator would decide, round by round.
@@ -146,7 +148,7 @@ describe('the rounds that fit', () => {
     };
     expect(epsilonOf(rounds)).toBeLessThanOrEqual(Number(plan.budget.epsilon));
     expect(epsilonOf(rounds + 1)).toBeGreaterThan(Number(plan.budget.epsilon));
-    const watch = createShortageWatch();
+    const watch = createShortageWatch(bounds);
     expect(watch(enrolled(['*']))).toBeUndefined();
     expect(watch(short)).toMatch(new RegExp(`^only ${rounds} of the ${plan.rounds} rounds fit the budget of .*will end before round ${rounds + 1}$`));
     expect(watch(short)).toBeUndefined();
