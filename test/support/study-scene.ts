@@ -1,8 +1,8 @@
 import { openBook, type Book } from '../../coordinator/book.ts';
 import type { StudyEvent } from '../../coordinator/events.ts';
 import { networksOf } from '../../coordinator/model-state.ts';
-import { runStudy, type StudyEnd } from '../../coordinator/run.ts';
-import type { Checkpoint } from '../../coordinator/store/checkpoint.ts';
+import { runStudy, type CoordinatorPorts, type StudyEnd } from '../../coordinator/run.ts';
+import type { Checkpoint, CheckpointStore } from '../../coordinator/store/checkpoint.ts';
 import type { RoundKeys } from '../../shared/crypto/keys.ts';
 import type { EntryBody } from '../../shared/ledger/entry.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
@@ -49,9 +49,19 @@ export function newWorld(): World {
 
 export const bodiesOf = (lines: readonly string[]): readonly EntryBody[] => lines.map((line) => (JSON.parse(line) as { body: EntryBody }).body);
 
+export interface SceneChange {
+  readonly sites?: readonly string[];
+  readonly studyHash?: string;
+  /** What a site seals: of that length. */
+  readonly update?: (site: string, round: number, size: number) => Float32Array;
+  readonly evaluationSets?: CoordinatorPorts['evaluationSets'];
+  /** Omitted: in memory. */
+  readonly checkpoints?: CheckpointStore;
+}
+
 /** A coordinator over what the world holds; its sites answer each offer as `answer` says, after a turn of the event loop. */
-export async function startStudy(world: World, study: Study, answer: (site: string, round: number) => Answer, change: { readonly sites?: readonly string[]; readonly studyHash?: string } = {}): Promise<Running> {
-  const { sites = ['a', 'b', 'c'], studyHash = STUDY } = change;
+export async function startStudy(world: World, study: Study, answer: (site: string, round: number) => Answer, change: SceneChange = {}): Promise<Running> {
+  const { sites = ['a', 'b', 'c'], studyHash = STUDY, update = (_site, round, size) => new Float32Array(size).fill(0.01 * round) } = change;
   const { builder, keys, checkpoints, acts, staged } = world;
   const members = new Map<string, Member>();
   const hub = createMemoryHub((site, message) => {
@@ -62,7 +72,7 @@ export async function startStudy(world: World, study: Study, answer: (site: stri
       if (act === 'refuse') member.refuse();
       else if (act === 'fail') hub.say(site, { type: 'failure', code: 'site-failed', message: 'the site could not train', fatal: false });
       else if (act === 'deliver') {
-        const parcel = staged.get(`${site}/${message.round}`) ?? member.seal(new Float32Array(message.totalBytes / 4).fill(0.01 * message.round));
+        const parcel = staged.get(`${site}/${message.round}`) ?? member.seal(update(site, message.round, message.totalBytes / 4));
         staged.set(`${site}/${message.round}`, parcel);
         member.announce(parcel);
         member.upload(parcel);
@@ -89,9 +99,10 @@ export async function startStudy(world: World, study: Study, answer: (site: stri
           return Promise.resolve();
         },
         load: (round) => Promise.resolve(checkpoints.get(round)!),
+        ...change.checkpoints,
       },
       roundKeys: { load: (round) => Promise.resolve(keys.get(round)), save: (round, own) => Promise.resolve(void keys.set(round, own)) },
-      evaluationSets: undefined,
+      evaluationSets: change.evaluationSets,
       feedLedger: () => undefined,
       emit: (event) => events.push(event),
       now: Date.now,
