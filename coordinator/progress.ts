@@ -1,6 +1,7 @@
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
 import { invariant } from '../shared/errors.ts';
-import { logSoftmax } from '../shared/fusion/hybrid.ts';
+import type { ScoredModality } from '../shared/fusion/evaluation.ts';
+import { fuse } from '../shared/fusion/rules.ts';
 import { withoutBlanks } from '../shared/fusion/typicality.ts';
 import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { PlanEntry } from '../shared/ledger/entry.ts';
@@ -12,7 +13,7 @@ import { rdpOfEvent } from '../shared/privacy/rdp.ts';
 import { chooseModality, type ModalityRecord } from '../shared/study/adaptive.ts';
 import { eventOf, type ResolvedStudy } from '../shared/study/resolve.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
-import type { Study } from '../shared/study/schema.ts';
+import type { FusionSpec, Study } from '../shared/study/schema.ts';
 import { flatOf, type ModelState } from './model-state.ts';
 
 /**
@@ -20,9 +21,9 @@ import { flatOf, type ModelState } from './model-state.ts';
  * was stopped and started again decides the same.
  */
 export interface Progress {
-  /** Of the last model, by modality: mean negative log-likelihood of the selection records that have it, nats, by this modality alone, uncalibrated. */
-  readonly nll: ReadonlyMap<string, number>;
-  /** By modality: how much each of its last `window` committed rounds lowered its own; the newest last. */
+  /** Of the last model: mean negative log-likelihood of the selection part, nats, by the study's own fused answer, uncalibrated. It is what a round is to improve, whoever trains in it. */
+  readonly nll: number;
+  /** By modality: how much each of its last `window` committed rounds lowered it; the newest last. */
   readonly gains: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -35,8 +36,7 @@ export async function firstProgress(input: ScoredModel): Promise<Progress> {
 export async function progressAfter(before: Progress, input: ScoredModel & { readonly modality: string; readonly window: number }): Promise<Progress> {
   const { modality, window } = input;
   const nll = await selectionNll(input);
-  const gain = Math.fround((before.nll.get(modality) ?? 0) - (nll.get(modality) ?? 0));
-  return { nll, gains: new Map([...before.gains, [modality, [...(before.gains.get(modality) ?? []), gain].slice(-window)]]) };
+  return { nll, gains: new Map([...before.gains, [modality, [...(before.gains.get(modality) ?? []), Math.fround(before.nll - nll)].slice(-window)]]) };
 }
 
 interface ScoredModel {
@@ -44,35 +44,32 @@ interface ScoredModel {
   readonly model: ModelState;
   readonly networks: ReadonlyMap<string, Network>;
   readonly selection: EvaluationSet;
+  readonly fusion: FusionSpec;
 }
 
-async function selectionNll({ model, networks, selection }: ScoredModel): Promise<ReadonlyMap<string, number>> {
-  const scores = new Map<string, number>();
+/** A model that overflows is no improvement: it counts as infinitely bad, in numbers that can be subtracted. */
+const WORST_NLL = 1e6;
+
+async function selectionNll({ model, networks, selection, fusion }: ScoredModel): Promise<number> {
+  const { labels } = selection;
+  const modalities: Record<string, ScoredModality> = {};
+  let classes = 0;
   for (const [name, network] of networks) {
     const inputs = selection.modalities[name];
     invariant(inputs !== undefined, `modality ${name} of the selection part`);
     const weights = loadWeights(network, flatOf(model, name));
     try {
       const logits = await predictLogits({ network, weights, features: inputs.features });
-      const present = withoutBlanks({ ...inputs, size: network.inputSize, vocabulary: network.vocabulary });
-      scores.set(name, Math.fround(meanNll(logits, { labels: selection.labels, present })));
+      modalities[name] = { logits, present: withoutBlanks({ ...inputs, size: network.inputSize, vocabulary: network.vocabulary }) };
+      ({ classes } = network.spec);
     } finally {
       disposeWeights(weights);
     }
   }
-  return scores;
-}
-
-/** 0 where no record has the modality: it never improves, and gets its least. */
-function meanNll(logits: Float32Array, { labels, present }: { readonly labels: Int32Array; readonly present: Uint8Array }): number {
-  const classes = logits.length / labels.length;
-  let [sum, count] = [0, 0];
-  for (let i = 0; i < labels.length; i += 1) {
-    if (present[i] === 0) continue;
-    sum -= logSoftmax(logits.subarray(i * classes, (i + 1) * classes))[labels[i]!]!;
-    count += 1;
-  }
-  return count === 0 ? 0 : sum / count;
+  const { probabilities } = fuse('hybrid', { classes, labels, modalities }, fusion);
+  const sum = labels.reduce((before, label, i) => before - Math.log(Math.max(probabilities[i * classes + label]!, 1e-300)), 0);
+  const nll = sum / Math.max(1, labels.length);
+  return Math.fround(nll < WORST_NLL ? nll : WORST_NLL);
 }
 
 /**

@@ -105,7 +105,7 @@ async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { bo
   const committed = book.state().lastCommittedRound;
   if (committed > 0) return checkpoints.load(committed, studyHash);
   const model = initialModel(study, networks);
-  const progress = study.schedule.adaptive === undefined || evaluationSets === undefined ? undefined : await firstProgress({ model, networks, selection: evaluationSets.selection });
+  const progress = study.schedule.adaptive === undefined || evaluationSets === undefined ? undefined : await firstProgress({ model, networks, selection: evaluationSets.selection, fusion: study.fusion });
   return { round: 0, model, average: undefined, optimisers: new Map(), headMoments: new Map(), progress };
 }
 
@@ -282,7 +282,7 @@ async function conclude(
 async function scored({ study, networks }: StudyContext, { evaluationSets }: CoordinatorPorts, checkpoint: Checkpoint, { modality }: ReserveEntry): Promise<Checkpoint> {
   const { adaptive } = study.schedule;
   if (adaptive === undefined || evaluationSets === undefined || checkpoint.progress === undefined) return checkpoint;
-  return { ...checkpoint, progress: await progressAfter(checkpoint.progress, { model: checkpoint.model, networks, selection: evaluationSets.selection, modality, window: adaptive.window }) };
+  return { ...checkpoint, progress: await progressAfter(checkpoint.progress, { model: checkpoint.model, networks, selection: evaluationSets.selection, fusion: study.fusion, modality, window: adaptive.window }) };
 }
 
 /** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */

@@ -86,8 +86,10 @@ function formatCheckpoint(checkpoint: Checkpoint, networks: ReadonlyMap<string, 
     flat(`optimiser/${modality}/second`, second);
   }
   for (const [modality, moment] of checkpoint.headMoments) flat(`head-moment/${modality}`, Float32Array.from(moment));
-  for (const [modality, nll] of checkpoint.progress?.nll ?? []) flat(`progress/${modality}/nll`, Float32Array.of(nll));
-  for (const [modality, gains] of checkpoint.progress?.gains ?? []) flat(`progress/${modality}/gains`, Float32Array.from(gains));
+  if (checkpoint.progress !== undefined) {
+    flat('progress/nll', Float32Array.of(checkpoint.progress.nll));
+    for (const [modality, gains] of checkpoint.progress.gains) flat(`progress/gains/${modality}`, Float32Array.from(gains));
+  }
   return formatSafetensors({ tensors, metadata: { format: 'antiphon-checkpoint-1', round: String(checkpoint.round), study: studyHash, protection, ...(protection === 'none' ? { warning: NO_PRIVACY } : {}) } });
 }
 
@@ -120,9 +122,7 @@ function readCheckpoint(bytes: Uint8Array, expected: { readonly path: string; re
     if (tensors.has(`head-moment/${modality}`)) headMoments.set(modality, Float64Array.from(take(`head-moment/${modality}`)));
   }
   const average = tensors.has('average/rounds') ? { rounds: take('average/rounds')[0] ?? 1, model: takeModel('average/') } : undefined;
-  const listed = (what: 'nll' | 'gains'): ReadonlyMap<string, readonly number[]> =>
-    new Map([...networks.keys()].flatMap((modality) => (tensors.has(`progress/${modality}/${what}`) ? [[modality, [...take(`progress/${modality}/${what}`)]] as const] : [])));
-  const nll = new Map([...listed('nll')].map(([modality, [value = 0]]) => [modality, value]));
-  const progress = nll.size === 0 ? undefined : { nll, gains: listed('gains') };
+  const gains = new Map([...networks.keys()].flatMap((modality) => (tensors.has(`progress/gains/${modality}`) ? [[modality, [...take(`progress/gains/${modality}`)]] as const] : [])));
+  const progress = tensors.has('progress/nll') ? { nll: take('progress/nll')[0] ?? 0, gains } : undefined;
   return { round, model: takeModel(''), average, optimisers, headMoments, progress };
 }

@@ -175,7 +175,7 @@ const withoutPrivacy = z.strictObject({
 
 const adaptive = z.strictObject({
   /** Own rounds over which a modality's improvement is told. */
-  window: count.max(1000).default(4),
+  window: count.max(1000).default(2),
   /** Share of its turns in the order that every modality has in any case. */
   least: z.number().min(0).lte(1).default(0.5),
 });

@@ -233,3 +233,20 @@ it('what sites have cosigned outlives every start: served at once, kept by a sta
   expect(code).toBe(8);
   expect(kept()).toBe(words);
 });
+
+it('an adaptive study, simulated: sites take its PLAN, rounds fall as public records say, and the ledger, the report and an attack know how', async () => {
+  const { study, data, out } = prepare({ rounds: 8, schedule: 'adaptive: { window: 1, least: 0.25 }' });
+  const { code, stdout, stderr } = await run('simulate', '--study', study, '--data', data, '--out', out);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/rounds given out: (left|right) \d, (left|right) \d/);
+  const ledger = readFileSync(join(out, 'ledger.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { body: Record<string, unknown> }).body);
+  expect(ledger[0]).toMatchObject({ type: 'plan', schedule: 'adaptive', rounds: 8, modalities: { left: { rounds: 7 }, right: { rounds: 7 } } });
+  expect(ledger.filter(({ type }) => type === 'commit')).toHaveLength(8);
+  const audit = await run('audit', out);
+  expect(audit.stdout).toContain('VERIFIED');
+  expect(audit.stdout.replaceAll(/\s+/g, ' ')).toContain('which modality trains was chosen as the study went, from released models and public records alone');
+  expect(readFileSync(join(out, 'report.html'), 'utf8')).toMatch(/1 to 7 x 3/);
+  const attack = await run('audit', '--membership', out, '--data', data, '--references', '2', '--json');
+  expect(attack.code).toBe(0);
+});

@@ -61,7 +61,7 @@ export interface SceneChange {
 
 /** A coordinator over what the world holds; its sites answer each offer as `answer` says, after a turn of the event loop. */
 export async function startStudy(world: World, study: Study, answer: (site: string, round: number) => Answer, change: SceneChange = {}): Promise<Running> {
-  const { sites = ['a', 'b', 'c'], studyHash = STUDY, update = (_site, round, size) => new Float32Array(size).fill(0.01 * round) } = change;
+  const { sites = ['a', 'b', 'c'], studyHash = STUDY, update = (_site: string, round: number, size: number) => new Float32Array(size).fill(0.01 * round) } = change;
   const { builder, keys, checkpoints, acts, staged } = world;
   const members = new Map<string, Member>();
   const hub = createMemoryHub((site, message) => {

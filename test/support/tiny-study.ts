@@ -2,7 +2,7 @@ import { writeFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Two modalities, three sites, a few numbers per patient: a study whose processes do everything and whose training takes milliseconds. */
-export function writeTinyStudy(folder: string, changes: { readonly rounds?: number; readonly epsilon?: number; readonly quorum?: number; readonly extra?: string; readonly roundDeadlineSeconds?: number } = {}): { study: string; data: string } {
+export function writeTinyStudy(folder: string, changes: { readonly rounds?: number; readonly epsilon?: number; readonly quorum?: number; readonly extra?: string; readonly schedule?: string; readonly roundDeadlineSeconds?: number } = {}): { study: string; data: string } {
   const data = join(folder, 'data');
   mkdirSync(data, { recursive: true });
   const rows = Array.from({ length: 300 }, (_, i) => {
@@ -26,7 +26,7 @@ sites:
   - { name: left-1, modality: left, patients: 150, where: { split: train }, share: { from: 0, to: 0.5 } }
   - { name: left-2, modality: left, patients: 150, where: { split: train }, share: { from: 0.5, to: 1 } }
   - { name: right-1, modality: right, patients: 250, where: { split: train } }
-schedule: { rounds: ${changes.rounds ?? 4}, localSteps: 3 }
+schedule: { rounds: ${changes.rounds ?? 4}, localSteps: 3${changes.schedule === undefined ? '' : `, ${changes.schedule}`} }
 optimiser: { local: { learningRate: 0.3 } }
 privacy: { protection: local-noise, clipNorm: 1, samplingRate: 0.3, delta: 0.0001, epsilon: ${changes.epsilon ?? 8} }
 evaluation: { public: true, sample: patient, selection: { where: { split: selection } }, test: { where: { split: test } } }
