@@ -7,7 +7,7 @@ export interface ModelAverage {
   readonly model: ModelState;
 }
 
-/** Whether the model after this round belongs to the mean: the last `averageLast` of the PLANNED rounds, at least the very last one. */
+/** Whether the model after this round belongs to the mean: the last `averageLast` of the PLANNED rounds, at least the very last one, whichever modality trains in them. */
 export function isAveraged(study: Study, round: number): boolean {
   const { averageLast } = study.optimiser;
   const { rounds } = study.schedule;

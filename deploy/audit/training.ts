@@ -34,8 +34,8 @@ export async function empirical(options: TrainingAuditOptions, { syntheticStudy,
   const made = options.data === undefined ? await mkdtemp(join(tmpdir(), 'antiphon-audit-')) : undefined;
   try {
     if (made !== undefined) await writeSyntheticData(made, { seed: study.seed });
-    const { rounds } = study.schedule;
-    note(`training ${rounds} rounds with ${canaries} canaries per audited site ...\n`);
+    const { rounds, adaptive } = study.schedule;
+    note(`training ${rounds} rounds with ${canaries} canaries per audited site${adaptive === undefined ? '' : ', in turn: one of the ways in which an adaptive schedule can fall'} ...\n`);
     const rows = await auditEmpirically({ study, resolved: resolveStudy(study), networks, files: openDataFolder(options.data ?? made ?? '.'), primitives, canaries, confidence, modality: options.modality, signal });
     const report = { study: study.name, rows };
     return { text: await told(empiricalFindings(report), { json: empiricalJson(report), options, color }), exitCode: empiricalExitCode(report) };
