@@ -175,9 +175,9 @@ const withoutPrivacy = z.strictObject({
 
 const adaptive = z.strictObject({
   /** Own rounds over which a modality's improvement is told. */
-  window: count.max(1000).default(2),
+  window: count.max(1000).default(4),
   /** Share of its turns in the order that every modality has in any case. */
-  least: z.number().min(0).lte(1).default(0.5),
+  least: z.number().min(0).lte(1).default(0.8),
 });
 
 /** Weights of round 0, from public randomness. Omitted: random encoders and a small random head. */

@@ -45,6 +45,7 @@ describe('a study file', () => {
   it('that is not adaptive has no trace of it in its canonical form, nor in its PLAN', () => {
     expect(canonicalJson(fixed)).toContain('"schedule":{"localSteps":3,"order":["image","table"],"rounds":10}');
     expect(Object.keys(planOf(fixed, KEY))).not.toContain('schedule');
+    expect(canonicalJson(planOf(study, KEY))).toContain('"rounds":10,"schedule":"adaptive","sites":[');
     expect(planOf(study, KEY)).toMatchObject({ schedule: 'adaptive', rounds: 10, order: ['image', 'table'], modalities: { image: { rounds: 8 }, table: { rounds: 8 } } });
   });
 
