@@ -85,7 +85,7 @@ export const MODALITY_HEAD = ['modality', 'sites', 'sampling rate', 'rounds x st
 export function curveRows({ curve, budget, plan }: PlanAnswer): readonly (readonly string[])[] {
   const stride = Math.ceil(curve.length / ROWS);
   const shown = curve.filter((_, i) => (curve.length - 1 - i) % stride === 0);
-  const share = ({ pld }: EpsilonPair): string[] => (budget === undefined ? [] : [`${((100 * pld) / budget).toFixed(0)} %`]);
+  const share = (epsilon: EpsilonPair): string[] => (budget === undefined ? [] : [`${((100 * epsilon[plan.adaptive?.binding ?? 'pld']) / budget).toFixed(0)} %`]);
   return shown.map(({ round, modality, epsilon }) => [String(round), ...(modality === undefined || plan.modalities.size === 1 ? [] : [modality]), epsilonText(epsilon.pld), epsilonText(epsilon.rdp), ...share(epsilon)]);
 }
 
