@@ -32,6 +32,8 @@ describe('the calibrated noise', () => {
   it('is never below 0.05, and where even 10 000 is too little there is none', () => {
     expect(calibrateNoiseMultiplier({ targetEpsilon: 1, epsilonOf: () => 1 })).toBe(0.05);
     expect(calibrateNoiseMultiplier({ targetEpsilon: 1, epsilonOf: () => 0 })).toBe(0.05);
+    // A first guess of 0.050001, which is met: the one below it is still asked for.
+    expect(calibrateNoiseMultiplier({ targetEpsilon: 1, epsilonOf: () => 0.050001 })).toBe(0.05);
     expect(() => calibrateNoiseMultiplier({ targetEpsilon: 1, epsilonOf: () => 1.001 })).toThrow(/no noise reaches epsilon 1: even a noise multiplier of 10000 gives 1\.001/);
   });
 

@@ -100,6 +100,7 @@ describe('a dataset', () => {
     ['an unknown column', 'picture', { 'pictures.csv': PICTURES.replace('outcome', 'outcom') }, /expected the column "outcome" \(records\.label\).*did you mean "outcom"/],
     ['a label out of range', 'picture', { 'pictures.csv': PICTURES.replace('bert,train,0', `bert,train,${secret}`) }, /expected a class in pictures\.csv:3.*from 0 to 1/],
     ['a row beyond the values', 'picture', { 'pictures.csv': PICTURES.replace('ill,2', 'ill,5') }, /pictures\.csv:2 points beyond the last row of pictures\.npy, which has 5/],
+    ['a class that is no whole number', 'picture', { 'pictures.csv': PICTURES.replace('bert,train,0', 'bert,train,1.5') }, /expected a class in pictures\.csv:3/],
     ['a row that is no number', 'picture', { 'pictures.csv': PICTURES.replace('ill,2', `ill,${secret}`) }, /expected a row number of pictures\.npy in pictures\.csv:2/],
     ['a nameless patient', 'picture', { 'pictures.csv': PICTURES.replace('bert', '') }, /expected a value in column "patient" \(records\.patient\) of pictures\.csv:3/],
     ['another shape', 'picture', { 'pictures.npy': formatNpy({ shape: [5, 4, 4], data: new Uint8Array(80) }) }, /expected \[rows, 2, 2, 1\] in pictures\.npy.*found \[5, 4, 4\]/],
