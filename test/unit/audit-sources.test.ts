@@ -104,6 +104,7 @@ describe('what it tells against a ledger', () => {
     expect(await copy(ledger.lines)).toEqual({ verdict: 'verified', messages: '' });
     expect(await copy(ledger.lines.slice(0, 4))).toEqual({ verdict: 'verified', messages: '' });
     expect(await copy(ledger.lines.map((line, i) => (i === 3 ? line.replace('image', 'images') : line)))).toMatchObject({ verdict: 'forked', messages: expect.stringMatching(/^line 4 of the copy .* is another one/) as string });
+    expect((await copy(ledger.lines.map((line, i) => (i === 1 || i === 5 ? `${line} ` : line)))).messages).toMatch(/^line 2 of the copy /);
     const cut = bodies.filter(({ body }) => body.type === 'head').at(-2)!.index + 1;
     const shorter = await audit({ 'ledger.jsonl': ledger.lines }, { text: ledger.lines.slice(0, cut).map((line) => `${line}\n`).join('') });
     expect(shorter).toMatchObject({ verdict: 'forked', messages: expect.stringMatching(new RegExp(`goes on after line ${cut}: the ledger has lost lines`)) as string });

@@ -67,7 +67,7 @@ it('who has not cosigned the newest head is behind, until it has', () => {
   witnesses.receive('b', wordOn(builder, LAST, { site: 'b' }));
   expect(witnesses.behind(['a', 'b'])).toEqual([]);
   // A line more, and nobody has seen its head.
-  const longer = witnessesOf({ state: builder.state, lines: [...builder.lines, '{}', '{}'] });
+  const longer = witnessesOf({ state: builder.state, lines: [...builder.lines, '{}'] });
   longer.receive('a', wordOn(builder, LAST));
   expect(longer.behind(['a'])).toEqual(['a']);
 });
