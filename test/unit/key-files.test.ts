@@ -18,6 +18,14 @@ describe('a site’s key', () => {
     expect(modeOf(folder)).toBe(0o700);
     expect(modeOf(siteFiles(folder).key)).toBe(0o600);
     expect(await prepareKey(folder, generate)).toEqual(made);
+    // A folder that was there before becomes its owner’s alone; one above that is made is, too.
+    const open = temporaryFolder();
+    chmodSync(open, 0o755);
+    await prepareKey(open, generate);
+    expect(modeOf(open)).toBe(0o700);
+    const above = join(temporaryFolder(), 'sites');
+    await prepareKey(join(above, 'a'), generate);
+    expect(modeOf(above)).toBe(0o700);
     await saveSettings(folder, settings, '{}');
     expect(modeOf(siteFiles(folder).settings)).toBe(0o600);
     expect(await openHome(folder)).toMatchObject({ identity: made, settings, study: '{}' });

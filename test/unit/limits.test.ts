@@ -175,6 +175,11 @@ describe('the vault', () => {
     expect(await vault.entries()).toHaveLength(1);
     await vault.append(spend(2));
     expect((await vault.entries()).map(({ round }) => round)).toEqual([2, 3]);
+    // From the file, too, not only from what this process remembers.
+    expect((await openVault(folder, 'ward').entries()).map(({ round }) => round)).toEqual([2, 3]);
+    // Whole, but without its newline: it was never acknowledged.
+    appendFileSync(join(folder, 'ward.jsonl'), JSON.stringify(spend(3)));
+    expect((await openVault(folder, 'ward').entries()).map(({ round }) => round)).toEqual([2, 3]);
   });
 
   it('sees at once what another process has added, and a log that was put back from a copy', async () => {
