@@ -71,8 +71,9 @@ export async function startSites({ homes, backend, data, signal, emit }: StartIn
     trainers.set(choice, trainer);
     const report = await trainer.openSite({ site: settings.site, study: studyText, data: data ?? settings.data, home: folder, backend: choice });
     if (data !== undefined) await moveData(folder, data);
+    const frozen = report.frozenRunsOn === undefined ? '' : `; frozen network: ${report.frozenRunsOn}`;
     const leftOut = report.unreadable === 0 ? '' : `; ${report.unreadable} unreadable files left out, listed in ${files.unreadable}`;
-    emit(settings.site, { type: 'ready', detail: `${report.summary}${leftOut}`, backend: `${report.backend}; ${report.why}` });
+    emit(settings.site, { type: 'ready', detail: `${report.summary}${frozen}${leftOut}`, backend: `${report.backend}; ${report.why}` });
     const modality = study.modalities[settings.modality];
     if (modality === undefined) throw new AntiphonError('study-invalid', `the study has no modality "${settings.modality}"`);
     const learningRate = modality.learningRate ?? study.optimiser.local.learningRate;

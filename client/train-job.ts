@@ -14,6 +14,6 @@ export type TrainerRequest =
     };
 
 export type TrainerAnswer =
-  | { readonly type: 'opened'; readonly id: number; readonly backend: string; readonly why: string; readonly summary: string; readonly unreadable: number }
+  | { readonly type: 'opened'; readonly id: number; readonly backend: string; readonly why: string; readonly summary: string; readonly unreadable: number; readonly frozenRunsOn: string | undefined }
   | { readonly type: 'trained'; readonly id: number; readonly update: Float32Array }
   | { readonly type: 'failed'; readonly id: number; readonly code: string; readonly message: string };

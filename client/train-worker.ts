@@ -51,7 +51,7 @@ async function open(request: Extract<TrainerRequest, { type: 'open' }>): Promise
   const earlier = sites.get(site.name);
   if (earlier !== undefined) closeFeatures(earlier.dataset.features);
   sites.set(site.name, { study, network, dataset, patients: site.patients });
-  return { type: 'opened', id: request.id, backend: `${report.name} (${report.package} ${report.version})`, why: report.why, summary: report.summary, unreadable };
+  return { type: 'opened', id: request.id, backend: `${report.name} (${report.package} ${report.version})`, why: report.why, summary: report.summary, unreadable, frozenRunsOn: dataset.frozenRunsOn };
 }
 
 async function train(request: Extract<TrainerRequest, { type: 'train' }>): Promise<TrainerAnswer> {

@@ -12,7 +12,7 @@ export interface Trainer {
    * Reads the site's data, proves the backend on its network; the answer names the backend, and says how many files could not be read (listed in the home of the site).
    * Throws what went wrong, for the site's eyes only.
    */
-  readonly openSite: (input: Omit<Extract<TrainerRequest, { type: 'open' }>, 'type' | 'id'>) => Promise<Pick<Extract<TrainerAnswer, { type: 'opened' }>, 'backend' | 'why' | 'summary' | 'unreadable'>>;
+  readonly openSite: (input: Omit<Extract<TrainerRequest, { type: 'open' }>, 'type' | 'id'>) => Promise<Pick<Extract<TrainerAnswer, { type: 'opened' }>, 'backend' | 'why' | 'summary' | 'unreadable' | 'frozenRunsOn'>>;
   readonly train: (input: { readonly site: string; readonly weights: Float32Array; readonly mechanism: RoundMechanism; readonly learningRate: number }) => Promise<Float32Array>;
   readonly close: () => Promise<void>;
 }

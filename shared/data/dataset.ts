@@ -23,6 +23,8 @@ export interface Dataset {
   readonly patients: { readonly ids: readonly string[]; readonly records: readonly Int32Array[] };
   /** Line of the index file each record stands on, for messages. */
   readonly lines: Int32Array;
+  /** Where the frozen network has run, and why there; omitted: the modality has none. */
+  readonly frozenRunsOn?: string;
   /** Value of the sample column of each record, where one was asked for. */
   readonly samples?: readonly string[];
 }
@@ -90,6 +92,7 @@ export async function buildDataset(request: DatasetRequest): Promise<Dataset> {
     labels: Int32Array.from(kept, ({ label }) => label),
     lines: Int32Array.from(kept, ({ line }) => line),
     patients: groupByPatient(kept),
+    ...(network === undefined ? {} : { frozenRunsOn: network.runsOn() }),
     ...(sampleColumn === undefined ? {} : { samples: kept.map(({ sample }) => sample) }),
   };
 }

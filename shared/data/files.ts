@@ -63,6 +63,8 @@ export interface Network {
   readonly outputs: readonly string[];
   /** `values` of shape `dims`, row-major, through the network to the output of that name. */
   readonly run: (values: Float32Array, dims: readonly number[], output: string) => Promise<{ readonly dims: readonly number[]; readonly values: Float32Array }>;
+  /** Where it has run so far, and why there: for persons. */
+  readonly runsOn: () => string;
   readonly close: () => Promise<void>;
 }
 

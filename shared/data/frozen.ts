@@ -17,6 +17,7 @@ export interface FrozenModel {
   readonly batch: number;
   /** [batch, size of a record] -> [batch, size], row-major. */
   readonly apply: (records: Float32Array) => Promise<Float32Array>;
+  readonly runsOn: () => string;
   readonly close: () => Promise<void>;
 }
 
@@ -61,6 +62,7 @@ function modelOf(network: Network, { name, shape, frozen }: { readonly name: str
       }
       return first ? moved('to-last', outputShape, found.values) : found.values;
     },
+    runsOn: network.runsOn,
     close: network.close,
   };
 }

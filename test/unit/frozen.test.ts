@@ -181,12 +181,13 @@ describe('a graph model', () => {
     expectClose(featuresOf(dataset), TRAINED_ON.flatMap((row) => hidden(prepared(row))));
   });
 
-  it('runs in plain JavaScript where WASM lacks an operation', async () => {
+  it('runs in plain JavaScript where WASM lacks an operation, and says so', async () => {
     const files = denseGraph(network, { extra: [{ name: 'e', op: 'Einsum', input: ['features', 'B'], attr: { N: { i: '2' }, equation: { s: Buffer.from('ij,kj->ik').toString('base64') }, T: { type: 'DT_FLOAT' } } }] });
     const { B } = network;
     const product = (record: readonly number[]): number[] => Array.from({ length: 7 }, (_, k) => denseFeatures(network, record).reduce((sum, value, j) => sum + value * B[k * 3 + j]!, 0));
     const dataset = await read(study(spec({ format: 'tfjs-graph', file: 'model.json', sha256: sha256Of(...Object.values(files)) }, 'outputShape: [7]')), files);
     expectClose(featuresOf(dataset), TRAINED_ON.flatMap((row) => product(prepared(row))));
+    expect(dataset.frozenRunsOn).toBe('plain JavaScript, slowly: wasm lacks its operation Einsum');
   });
 
   it('is refused where records of a batch are mixed, and then only as a batch', async () => {

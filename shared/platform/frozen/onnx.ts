@@ -61,6 +61,7 @@ export function onnxOpener(load: () => Promise<unknown>): Networks['onnx'] {
         if (result === undefined || !(result.data instanceof Float32Array)) throw new AntiphonError('data-invalid', `expected float32 numbers in output "${output}" of the network ${path}, found ${result?.type ?? 'none'}; name another output, or export the network with a float32 one`);
         return { dims: result.dims, values: result.data };
       },
+      runsOn: () => 'ONNX Runtime on the processor',
       close: () => session.release(),
     };
   };

@@ -28,6 +28,7 @@ export const openTfjsGraph: Networks['tfjs-graph'] = async ({ path, model: json,
     throw failed('is no TensorFlow.js graph model that can be read here, or is damaged; write it again with tensorflowjs_converter', error);
   }
   let backend: Backend = 'wasm';
+  let missing = '';
   return {
     inputs: model.inputs.map(({ name, dtype, shape }) => ({ name, type: dtype, dims: shape?.map((length) => (length >= 0 ? length : undefined)) })),
     outputs: model.outputs.map(({ name }) => name),
@@ -38,11 +39,13 @@ export const openTfjsGraph: Networks['tfjs-graph'] = async ({ path, model: json,
         } catch (error) {
           if (error instanceof AntiphonError) throw error;
           if (backend === 'cpu' || !isMissingKernel(error)) throw failed(`gives no "${output}" for records of [${dims.join(', ')}]; correct the modality's shape or records.frozen.output, or convert the network without control flow`, error);
+          missing = error instanceof Error ? (/kernel '?(\w+)/i.exec(error.message)?.[1] ?? '') : '';
           await ready('cpu');
           backend = 'cpu';
         }
       }
     },
+    runsOn: () => (backend === 'wasm' ? 'wasm' : `plain JavaScript, slowly: wasm lacks its operation ${missing}`),
     close: () => {
       model.dispose();
       return Promise.resolve();
