@@ -1,7 +1,7 @@
 import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { LedgerMechanism, ReserveEntry } from '../shared/ledger/entry.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
-import { bindingEpsilon, charge, chargesIfReserved, statedSpending, type ChargedSteps } from '../shared/ledger/spending.ts';
+import { bindingEpsilon, charge, chargesIfReserved, statedSpending, wholePlanDetail, wholePlanFits, type ChargedSteps } from '../shared/ledger/spending.ts';
 import { invariant } from '../shared/errors.ts';
 import { worstAllocations, type RoundBounds } from '../shared/study/adaptive.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
@@ -26,8 +26,13 @@ export function reserveRound(
       detail: `round ${round.round} would bring epsilon to ${epsilon.toFixed(4)}, above the budget of ${plan.budget.epsilon} (delta ${after.delta}); ${bindingEpsilon(plan, spent).toFixed(4)} is spent`,
     };
   }
+  if (!wholePlanFits(ledger)) {
+    return { type: 'exhausted', detail: `${wholePlanDetail(ledger)}; ${WHOLE_PLAN_TODO}` };
+  }
   return { type: 'reserve', entry: { type: 'reserve', ...round, sites: [...round.sites], epsilonBefore: spent, epsilonAfter: after } };
 }
+
+const WHOLE_PLAN_TODO = 'begin anew with sites that sign that they share no patient, fewer rounds or more noise, one sampling rate for all modalities, or privacy.accountant: rdp';
 
 /**
  * So many rounds of the plan fit its budget, from the first on, where every enrolled site takes part in each of its modality: by what the sites have signed of their patients, which may
@@ -49,6 +54,7 @@ export function roundsThatFit(ledger: Pick<LedgerState, 'plan' | 'sites'>, bound
   const fits = (rounds: number): boolean =>
     (plan.schedule === undefined ? [inTurn(rounds)] : worstAllocations(bounds, rounds)).every((counts) => bindingEpsilon(plan, statedSpending(ledger, chargesOf(counts))) <= fromDecimal(plan.budget.epsilon));
   if (fits(plan.rounds)) return plan.rounds;
+  if (!wholePlanFits(ledger)) return 0;
   let [most, tooMany] = [0, plan.rounds];
   while (tooMany - most > 1) {
     const middle = Math.floor((most + tooMany) / 2);
@@ -66,6 +72,7 @@ export function createShortageWatch(bounds: ReadonlyMap<string, RoundBounds>): (
     const rounds = roundsThatFit(ledger, bounds);
     if (plan === undefined || rounds >= Math.min(told, plan.rounds)) return undefined;
     told = rounds;
+    if (!wholePlanFits(ledger)) return `no round can run: ${wholePlanDetail(ledger)}; ${WHOLE_PLAN_TODO}`;
     return `only ${rounds} of the ${plan.rounds} rounds fit the budget of ${plan.budget.epsilon}, by what the sites enrolled so far have stated: those that have not said that they share no patient add up; the study ${plan.schedule === undefined ? 'will' : 'may'} end before round ${rounds + 1}`;
   };
 }

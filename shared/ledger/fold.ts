@@ -10,7 +10,7 @@ import { sameMechanism } from './mechanism.ts';
 import { EMPTY_FRONTIER, extendFrontier, rootOf, type Frontier } from './merkle.ts';
 import { planProblem } from './plan.ts';
 import { isLedgerProblem, ledgerProblem, type LedgerProblem } from './problem.ts';
-import { bindingEpsilon, chargesAfter, chargesIfReserved, NOTHING_SPENT, pldOfCharges, rdpOfCharges, statedSpending, type ChargedSteps } from './spending.ts';
+import { bindingEpsilon, chargesAfter, chargesIfReserved, NOTHING_SPENT, pldOfCharges, rdpOfCharges, statedSpending, type ChargedSteps, wholePlanDetail, wholePlanFits } from './spending.ts';
 import { verifyEnrolment, verifyReceipt, verifyRefusal } from './statements.ts';
 
 /** A reserved round that has neither committed nor aborted. */
@@ -165,6 +165,7 @@ function foldReserve(state: LedgerState, plan: PlanEntry, entry: ReserveEntry, {
   if (problem !== undefined) return problem;
   const after = bindingEpsilon(plan, entry.epsilonAfter);
   if (!(after <= fromDecimal(plan.budget.epsilon))) return ledgerProblem('budget-exceeded', `round ${entry.round} brings epsilon to ${after}, above the budget of ${plan.budget.epsilon}`);
+  if (!wholePlanFits(state)) return ledgerProblem('budget-exceeded', wholePlanDetail(state));
   const turns = state.turns.get(modality) ?? NO_TURNS;
   return { ...state, lastRound: entry.round, spent: entry.epsilonAfter, turns: new Map([...state.turns, [modality, { ...turns, reserved: turns.reserved + 1 }]]), open: { reserve: entry, hash, receipts: new Map() } };
 }

@@ -30,7 +30,7 @@ export function planProblem(plan: PlanEntry): LedgerProblem | undefined {
 }
 
 /** One dominating pair for every step, whichever modality has it. */
-function hasOneMechanism({ modalities, order }: PlanEntry): boolean {
+export function hasOneMechanism({ modalities, order }: Pick<PlanEntry, 'modalities' | 'order'>): boolean {
   const of = new Set(order.map((name) => {
     const mechanism = modalities[name]?.mechanism;
     return mechanism?.protection === 'local-noise' ? `${mechanism.samplingRate} ${mechanism.noiseMultiplier}` : 'none';

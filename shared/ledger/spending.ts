@@ -1,4 +1,4 @@
-import { roundedUp, worstPld, worstRdp } from '../privacy/accountant.ts';
+import { agrees, roundedUp, worstPld, worstRdp } from '../privacy/accountant.ts';
 import { worstCliques, type Clique, type SiteHistory } from '../privacy/composition.ts';
 import { maximalCliques } from '../privacy/overlap.ts';
 import { eventOf } from '../study/resolve.ts';
@@ -6,6 +6,7 @@ import { fromDecimal, toDecimal } from './decimal.ts';
 import type { EnrolEntry, EpsilonSpentText, PlanEntry } from './entry.ts';
 import type { LedgerState } from './fold.ts';
 import { fromLedgerMechanism } from './mechanism.ts';
+import { hasOneMechanism } from './plan.ts';
 
 /** Steps charged to each site, by name: with the PLAN's mechanism of its modality, the whole spending history. */
 export type ChargedSteps = ReadonlyMap<string, number>;
@@ -61,6 +62,43 @@ export function rdpOfCharges(state: Charging, charged: ChargedSteps): number {
 
 function deltaOf({ plan }: Charging): number {
   return fromDecimal(plan?.budget.delta ?? '0');
+}
+
+/** Every enrolled site in all the rounds that the plan gives its modality. */
+export function plannedCharges({ plan, sites }: Charging): ChargedSteps {
+  return [...sites.values()].reduce<ChargedSteps>((charged, { site, modality }) => {
+    const planned = plan?.modalities[modality];
+    return planned === undefined ? charged : charge(charged, [site], planned.rounds * planned.mechanism.steps);
+  }, new Map());
+}
+
+/** Known until another site enrols. */
+const plannedPldOfEnrolled = new WeakMap<ReadonlyMap<string, EnrolEntry>, number>();
+
+/**
+ * PLD of the whole plan, of a plan that must fit its budget whole; else undefined. Who is there in a round, who refuses and where the budget ends the study may depend on released models. PLD holds
+ * against such choices where all steps are dominated by one and the same pair, since then only their number counts (Zhu, Dong, Wang 2022, 2106.08567), or where everything that was planned fits: then
+ * what is left out only lowers it. Else somebody who picks, having seen a model, between steps of different mechanisms would spend more than any one history shows. Renyi DP at an order fixed in
+ * advance needs neither (Feldman and Zrnic 2021, 2008.11193).
+ */
+export function wholePlanPld(state: Charging): number | undefined {
+  const { plan, sites } = state;
+  if (plan === undefined || plan.accountant.binding !== 'pld' || hasOneMechanism(plan)) return undefined;
+  const known = plannedPldOfEnrolled.get(sites) ?? roundedUp(pldOfCharges(state, plannedCharges(state)));
+  plannedPldOfEnrolled.set(sites, known);
+  return known;
+}
+
+/** Is there no such plan, or does it fit? Two machines' sound bounds may differ in their last digits. */
+export function wholePlanFits(state: Charging): boolean {
+  const planned = wholePlanPld(state);
+  const budget = fromDecimal(state.plan?.budget.epsilon ?? '0');
+  return planned === undefined || planned <= budget || agrees('pld', budget, planned);
+}
+
+/** Why no round may run, for persons. */
+export function wholePlanDetail(state: Charging): string {
+  return `modalities differ in sampling rate or noise, where PLD holds only if all planned rounds fit the budget of ${state.plan?.budget.epsilon ?? '?'}: by what the sites have signed of their patients they come to ${wholePlanPld(state) ?? 0}`;
 }
 
 export function charge(charged: ChargedSteps, sites: readonly string[], steps: number): ChargedSteps {

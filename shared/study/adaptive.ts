@@ -28,21 +28,15 @@ export function roundBounds(study: Study): ReadonlyMap<string, RoundBounds> {
 }
 
 /**
- * How the first `rounds` rounds can fall at the worst: each modality in turn has as many as it may, the others fill the rest up to what is theirs in any case. Over all planned rounds these are
- * the corners of everything that the schedule can do, and Renyi DP at one order, linear in the rounds, is largest at a corner; so is PLD where it counts steps of one mechanism.
+ * How the first `rounds` rounds can fall at the worst: each modality in turn has as many as it may, every other what is its in any case, as far as the rest of the rounds allows (of part of
+ * the plan more than can be: an upper bound). Over all planned rounds these are the corners of everything that the schedule can do, and Renyi DP at one order, linear in the rounds, is largest at a corner; so is PLD where it counts steps of one mechanism.
  */
 export function worstAllocations(bounds: ReadonlyMap<string, RoundBounds>, rounds: number): readonly ReadonlyMap<string, number>[] {
   const names = [...bounds].flatMap(([name, { most }]) => (most > 0 ? [name] : []));
-  const isFixed = [...bounds.values()].every(({ least, most }) => least === most);
-  return (isFixed ? names.slice(0, 1) : names).map((first) => {
-    let left = rounds;
-    const take = (most: number): number => {
-      const taken = Math.min(most, left);
-      left -= taken;
-      return taken;
-    };
-    const own = take(bounds.get(first)?.most ?? 0);
-    return new Map(names.map((name) => [name, name === first ? own : take(bounds.get(name)?.least ?? 0)]));
+  const isSettled = [...bounds.values()].every(({ least, most }) => least === most) && [...bounds.values()].reduce((sum, { least }) => sum + least, 0) <= rounds;
+  return (isSettled ? names.slice(0, 1) : names).map((first) => {
+    const own = Math.min(rounds, bounds.get(first)?.most ?? 0);
+    return new Map(names.map((name) => [name, name === first ? own : Math.min(rounds - own, bounds.get(name)?.least ?? 0)]));
   });
 }
 

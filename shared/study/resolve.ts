@@ -38,7 +38,7 @@ export function eventOf(mechanism: RoundMechanism): PrivacyEvent {
 /**
  * With `epsilon` alone the one noise multiplier of all modalities is calibrated so that every planned round just fits the budget;
  * with `noiseMultiplier` alone the budget is what the planned rounds spend; with both the study ends where the budget does.
- * Throws AntiphonError('study-invalid') when no noise reaches the budget, or the noise gives none.
+ * Throws AntiphonError('study-invalid') when no noise reaches the budget, or the noise gives none, or when modalities differ in sampling rate and a plan that binds PLD does not fit whole.
  */
 export function resolveStudy(study: Study): ResolvedStudy {
   const { privacy } = study;
@@ -52,7 +52,17 @@ export function resolveStudy(study: Study): ResolvedStudy {
   const { order } = rdpOfWorst({ cliques, delta });
   const epsilon = targetEpsilon ?? plannedEpsilon(cliques, { binding, delta });
   if (!Number.isFinite(epsilon)) throw new AntiphonError('study-invalid', `a noise multiplier of ${noiseMultiplier} protects nothing: epsilon is infinite; raise it, or give epsilon, or say protection: none`);
+  if (targetEpsilon !== undefined && privacy.noiseMultiplier !== undefined && binding === 'pld' && ratesOf(modalities).size > 1) {
+    const planned = plannedEpsilon(cliques, { binding, delta });
+    if (planned > targetEpsilon) {
+      throw new AntiphonError('study-invalid', `the planned rounds spend epsilon ${planned} at a noise multiplier of ${noiseMultiplier}, above privacy.epsilon ${targetEpsilon}: where modalities differ in samplingRate, PLD holds only if the whole plan fits (shared/ledger/spending.ts); leave out noiseMultiplier, or give fewer rounds, one samplingRate, or accountant: rdp`);
+    }
+  }
   return { modalities, budget: { epsilon, delta }, accountant: { binding, rdpOrder: order } };
+}
+
+function ratesOf(modalities: ReadonlyMap<string, ResolvedModality>): ReadonlySet<number> {
+  return new Set([...modalities.values()].flatMap(({ mechanism, rounds }) => (rounds > 0 ? [mechanism.samplingRate] : [])));
 }
 
 /** Is a plan with these mechanisms one that the study allows: its own mechanisms, with noise enough for its budget? For sites, who need no calibration of their own. */

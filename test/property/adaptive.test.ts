@@ -100,6 +100,12 @@ describe('an adaptive schedule, whatever its rounds bring', () => {
       const corners = worstAllocations(roundBounds(study), study.schedule.rounds).map((counts) => [...counts].reduce((sum, [name, count]) => sum + count * priceOf(name), 0));
       const cost = sequence.reduce((sum, name) => sum + priceOf(name), 0);
       expect(cost).toBeLessThanOrEqual(Math.max(...corners) + 1e-9);
+      // Of a part of the plan, too, whatever that part has been.
+      sequence.forEach((_, i) => {
+        const part = sequence.slice(0, i + 1).reduce((sum, name) => sum + priceOf(name), 0);
+        const bound = Math.max(...worstAllocations(roundBounds(study), i + 1).map((counts) => [...counts].reduce((sum, [name, count]) => sum + count * priceOf(name), 0)));
+        expect(part).toBeLessThanOrEqual(bound + 1e-9);
+      });
       for (const counts of worstAllocations(roundBounds(study), study.schedule.rounds)) expect([...counts.values()].reduce((a, b) => a + b)).toBe(study.schedule.rounds);
     }));
   });

@@ -19,10 +19,10 @@ optimiser: { local: { learningRate: 0.1 } }
 privacy: { protection: local-noise, clipNorm: 0.9, samplingRate: 0.2, delta: 0.00001, epsilon: 3, noiseMultiplier: 1.7 }
 `;
 
-/** The study that the ledgers of `LedgerBuilder` are about; `from` in its text replaced by `to`. */
-export function ledgerStudy(from = 'antiphon: 1', to = from): Study {
+/** The study that the ledgers of `LedgerBuilder` are about; `from` in its text replaced by `to`; `table`: more of that modality. */
+export function ledgerStudy(from = 'antiphon: 1', to = from, table = ''): Study {
   if (!TEXT.includes(from)) throw new Error(`no "${from}" in the study`);
-  return parseStudy(TEXT.replace(from, to), 'ledger.yaml');
+  return parseStudy(TEXT.replace(from, to).replace('table: { shape: [2]', `table: { shape: [2]${table}`), 'ledger.yaml');
 }
 
 /** Its plan, as the coordinator writes it, under the hash that `LedgerBuilder` uses. */
