@@ -53,7 +53,7 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
     .option('--dataset <name>', 'name of this data set in the vault: spending adds up over all studies under one name (default: the data folder)')
     .addOption(backendOption().default('auto'))
     .optionsGroup('Limits of this data set, kept in its vault (default: those that it has):')
-    .option('--max-epsilon <number>', 'epsilon over all studies', positiveOption)
+    .option('--max-epsilon <number>', 'epsilon over all studies of this data, by Rényi DP at one order: up to about twice what PLD gives for one study', positiveOption)
     .option('--max-rounds-per-day <number>', 'rounds in 24 hours', countOption)
     .option('--only-modalities <names...>', 'modalities that may be trained')
     .option('--min-cohort <number>', 'sites that a round must have', countOption)
@@ -62,7 +62,7 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
       const home = resolve(options.home ?? defaultHome(decodeInvite(nodePrimitives, invite).site));
       const { patientsDisjoint } = options;
       if (patientsDisjoint !== undefined && options.patientsMayOverlap) throw new AntiphonError('usage', '--patients-disjoint excludes --patients-may-overlap');
-      const { site, modality } = await enrolSite({
+      const { site, modality, allowed } = await enrolSite({
         invite,
         home,
         data: resolve(options.data),
@@ -73,7 +73,7 @@ export function siteCommand({ signal, write }: SiteCliParts): Command {
         dataset: options.dataset,
         limits: limitsOf(options),
       });
-      write(`enrolled as "${site}" (${modality}); its folder is ${home}\nstart it with: npx antiphon site start --home ${home}\n`);
+      write(`enrolled as "${site}" (${modality}); its folder is ${home}\n${allowed === undefined ? '' : `${allowed}\n`}start it with: npx antiphon site start --home ${home}\n`);
     });
   command
     .command('start')

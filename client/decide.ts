@@ -43,7 +43,7 @@ export async function decideOffer(
   const decided = (type: SpendEntry['type']): boolean => own.some((entry) => entry.type === type && entry.reserve === reserve);
   // Released before, and what was staged is gone: never a second release, and no refund either.
   if (decided('release')) return { type: 'barred', why: 'it has been released before' };
-  if (decided('refusal')) return { type: 'refused', reason: failure('out-of-order', 'this site has refused the round before') };
+  if (decided('refusal')) return { type: 'refused', reason: failure('out-of-order', 'this site has refused this round before (its output of then says why), and what it has refused it never trains') };
   const problem = unreceivable ?? judgeOffer(offer, { site, key, ledger: ledger.state(), limits: await vault.limits(), log, now });
   const where = { study, site, round: offer.round, reserve, time: new Date(now).toISOString() };
   if (problem !== undefined) {

@@ -4,6 +4,7 @@ import { fromHex, toHex, utf8 } from '../shared/bytes.ts';
 import { generateIdentity } from '../shared/crypto/keys.ts';
 import { checkLayout } from '../shared/data/dataset.ts';
 import { AntiphonError } from '../shared/errors.ts';
+import { toLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import { signEnrolment } from '../shared/ledger/statements.ts';
 import type { BackendChoice } from '../shared/platform/backend-choice.ts';
 import { openDataFolder } from '../shared/platform/data-files.ts';
@@ -12,11 +13,13 @@ import { nodePrimitives as primitives } from '../shared/platform/primitives.ts';
 import { decodeInvite } from '../shared/protocol/invite.ts';
 import type { SiteMessage } from '../shared/protocol/messages.ts';
 import { studyFromUnknown } from '../shared/study/parse.ts';
+import { resolveStudy } from '../shared/study/resolve.ts';
+import type { Study } from '../shared/study/schema.ts';
 import { connect } from './connection.ts';
 import { failureToError } from './failure-to-error.ts';
 import { prepareKey, saveSettings, siteFiles } from './keystore.ts';
-import type { Limits } from './limits.ts';
-import { openVault } from './vault.ts';
+import { roundsAllowed, type Limits } from './limits.ts';
+import { openVault, type Vault } from './vault.ts';
 
 const ENROL_TIMEOUT_MS = 30_000;
 
@@ -37,7 +40,7 @@ export interface EnrolInput {
 }
 
 /** Makes the site's key, has it admitted with the invite, and keeps study and settings in the site's folder. */
-export async function enrolSite(input: EnrolInput): Promise<{ readonly site: string; readonly modality: string }> {
+export async function enrolSite(input: EnrolInput): Promise<{ readonly site: string; readonly modality: string; readonly allowed: string | undefined }> {
   const invite = decodeInvite(primitives, input.invite);
   // A key that is here may have been admitted already; then the coordinator sends the study again, however old the invite is.
   if (Date.now() > invite.expiresAt && !existsSync(siteFiles(input.home).key)) throw new AntiphonError('invite-expired', `this invite expired at ${new Date(invite.expiresAt).toISOString()}; ask the study lead for a new one`);
@@ -84,7 +87,18 @@ export async function enrolSite(input: EnrolInput): Promise<{ readonly site: str
     vault: input.vault,
     dataset,
   }, study);
-  return { site, modality };
+  return { site, modality, allowed: await whatLimitsAllow(studyFromUnknown(JSON.parse(study)), { modality, vault }) };
+}
+
+/** What the data set's limit on epsilon comes to in this study, in words; undefined: it has none, or the study protects nothing. */
+async function whatLimitsAllow(study: Study, { modality, vault }: { readonly modality: string; readonly vault: Pick<Vault, 'limits' | 'entries'> }): Promise<string | undefined> {
+  const limits = await vault.limits();
+  if (limits.maxEpsilon === undefined || study.privacy.protection === 'none') return undefined;
+  const { modalities, budget } = resolveStudy(study);
+  const planned = modalities.get(modality);
+  if (planned === undefined) return undefined;
+  const rounds = roundsAllowed(limits, { mechanism: toLedgerMechanism(planned.mechanism), delta: budget.delta, log: await vault.entries(), planned: planned.rounds });
+  return `its limit of epsilon ${limits.maxEpsilon} over all studies allows ${rounds ?? 0} of the ${planned.rounds} rounds planned for ${modality}${rounds === planned.rounds ? '' : ': it will refuse the others (raise --max-epsilon, or have the study plan fewer rounds or more noise)'}; other sites with this data set share it`;
 }
 
 /** What the study names has to be there, before the site is called ready to start: the study comes with the admission, so the key is admitted by now. */

@@ -53,7 +53,24 @@ export function judgeLimits(
   if (limits.maxEpsilon === undefined) return undefined;
   const delta = limits.delta ?? Math.min(fromDecimal(round.delta), ...earlier.map((entry) => fromDecimal(entry.delta)));
   const epsilon = filterEpsilon([...earlier.map((entry) => entry.mechanism), mechanism], { cap: limits.maxEpsilon, delta, orderFor: limits.delta ?? USUAL_DELTA });
-  return epsilon <= limits.maxEpsilon ? undefined : `this data set allows epsilon up to ${limits.maxEpsilon} (delta ${delta}) over all studies, the round would bring it to ${epsilon.toFixed(4)}`;
+  return epsilon <= limits.maxEpsilon ? undefined : `this data set allows epsilon up to ${limits.maxEpsilon} (delta ${delta}) over all studies, the round would bring it to ${epsilon.toFixed(4)} by Rényi DP at one order (larger than the PLD figure of a study, and valid whatever later studies do)`;
+}
+
+/** How many further rounds of one mechanism the limit on epsilon allows, at most `planned`; undefined: there is no such limit. */
+export function roundsAllowed(limits: Limits, { mechanism, delta, log, planned }: { readonly mechanism: LedgerMechanism; readonly delta: number; readonly log: readonly SpendEntry[]; readonly planned: number }): number | undefined {
+  const { maxEpsilon: cap } = limits;
+  if (cap === undefined) return undefined;
+  const earlier = log.filter((entry) => entry.type === 'spend');
+  const at = limits.delta ?? Math.min(delta, ...earlier.map((entry) => fromDecimal(entry.delta)));
+  const spent = earlier.map((entry) => entry.mechanism);
+  const fits = (rounds: number): boolean => filterEpsilon([...spent, { ...mechanism, steps: mechanism.steps * rounds }], { cap, delta: at, orderFor: limits.delta ?? USUAL_DELTA }) <= cap;
+  let [most, tooMany] = [0, planned + 1];
+  while (tooMany - most > 1) {
+    const middle = Math.floor((most + tooMany) / 2);
+    if (fits(middle)) most = middle;
+    else tooMany = middle;
+  }
+  return most;
 }
 
 function noiseOf(mechanism: LedgerMechanism): number {

@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { filterEpsilon, judgeLimits, type Limits, type SpendEntry } from '../../client/limits.ts';
+import { filterEpsilon, judgeLimits, roundsAllowed, type Limits, type SpendEntry } from '../../client/limits.ts';
 import { openVault } from '../../client/vault.ts';
 import type { LedgerMechanism, ReserveEntry } from '../../shared/ledger/entry.ts';
 import { rdpEpsilon } from '../../shared/privacy/accountant.ts';
@@ -72,6 +72,19 @@ describe('the limits of a data set', () => {
     expect(spentAt(limit)).toBe(limit);
     expect(judge({ maxEpsilon: limit }, log)).toBeUndefined();
     expect(judge({ maxEpsilon: limit * (1 - 1e-12) }, log)).toContain('would bring it to');
+  });
+
+  it('allows just as many rounds as it says at enrolment', () => {
+    for (const [maxEpsilon, before] of [[3.1, 2], [5, 0], [0.4, 0], [60, 3]] as const) {
+      const log = Array.from({ length: before }, (_, i) => spend(i));
+      const said = roundsAllowed({ maxEpsilon }, { mechanism: MECHANISM, delta: 1e-5, log, planned: 40 })!;
+      let done = 0;
+      while (done < 40 && judge({ maxEpsilon }, [...log, ...Array.from({ length: done }, (_, i) => spend(100 + i))]) === undefined) done += 1;
+      expect(said).toBe(done);
+    }
+    expect(roundsAllowed({ minCohort: 3 }, { mechanism: MECHANISM, delta: 1e-5, log: [], planned: 40 })).toBeUndefined();
+    expect(roundsAllowed({ maxEpsilon: 1e-6 }, { mechanism: MECHANISM, delta: 1e-5, log: [], planned: 40 })).toBe(0);
+    expect(roundsAllowed({ maxEpsilon: 1e3 }, { mechanism: MECHANISM, delta: 1e-5, log: [], planned: 40 })).toBe(40);
   });
 
   it('epsilon is told at the study’s delta where that is the smallest, and at the custodian’s wherever there is one', () => {
