@@ -1,4 +1,3 @@
-import { createPublicKey, verify } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { describe, expect, it } from 'vitest';
 import { concatBytes, fromHex, utf8 } from '../../shared/bytes.ts';
@@ -84,8 +83,8 @@ describe('points of small order', () => {
   it('make no Ed25519 key, although a signature that anyone can make verifies under them', () => {
     const publicKey = fromHex(`01${'00'.repeat(31)}`, 32);
     const forged = concatBytes(publicKey, new Uint8Array(32)); // R = A = the neutral element, S = 0
-    const key = createPublicKey({ key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), publicKey]), format: 'der', type: 'spki' });
-    expect(verify(null, message, key, forged)).toBe(true);
+    // OpenSSL before 3.5 agrees; Node 22 and 24 have a later one, which refuses such keys itself.
+    expect(nacl.sign.detached.verify(message, forged, publicKey)).toBe(true);
     expect(verifyDomain({ primitives, domain: 'receipt', message, signature: forged, publicKey })).toBe(false);
   });
 
