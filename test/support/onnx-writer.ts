@@ -55,19 +55,19 @@ function valueOf({ name, dims, type = FLOAT }: OnnxValue): Uint8Array {
 }
 
 /** Protocol Buffers, wire types 0 and 2. */
-function number(field: number, value: number): Uint8Array {
+export function number(field: number, value: number): Uint8Array {
   return Uint8Array.from([...varint(field * 8), ...varint(value)]);
 }
 
-function bytes(field: number, content: Uint8Array): Uint8Array {
+export function bytes(field: number, content: Uint8Array): Uint8Array {
   return message(Uint8Array.from([...varint(field * 8 + 2), ...varint(content.length)]), content);
 }
 
-function varint(value: number): number[] {
+export function varint(value: number): number[] {
   return value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))];
 }
 
-function message(...fields: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+export function message(...fields: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(fields.reduce((length, field) => length + field.length, 0));
   let at = 0;
   for (const field of fields) {

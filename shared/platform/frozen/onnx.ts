@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Networks } from '../../data/files.ts';
 import { AntiphonError } from '../../errors.ts';
 import { lazily } from '../decoders/library.ts';
-import { weightsOf } from './onnx-tensors.ts';
+import { isOrtFormat, weightsOf } from './onnx-tensors.ts';
 
 /** The parts of onnxruntime-node that are used; the package is optional, and so are its types. */
 interface Runtime {
@@ -31,6 +34,12 @@ const ONNX_RUNTIME_INSTALL = `--save-prod --ignore-scripts ${ONNX_RUNTIME}@1.30.
 
 const require = createRequire(import.meta.url);
 
+/** A second wall behind `weightsOf`: the bytes are ONNX whatever they look like, and weights in other files are looked for, and only there, in a folder that does not exist and whose name nobody can know. */
+export function sessionOptions(): object {
+  const nowhere = join(tmpdir(), `antiphon-${randomUUID()}`);
+  return { executionProviders: ['cpu'], logSeverityLevel: 4, extra: { session: { load_model_format: 'ONNX', model_external_initializers_file_folder_path: nowhere } } };
+}
+
 /** Runs on the processor, so that features are the same at every party but for rounding; `load` is replaced in tests. */
 export function onnxOpener(load: () => Promise<unknown>): Networks['onnx'] {
   const loadRuntime = lazily(ONNX_RUNTIME, load, ONNX_RUNTIME_INSTALL);
@@ -39,13 +48,17 @@ export function onnxOpener(load: () => Promise<unknown>): Networks['onnx'] {
       throw new AntiphonError('data-invalid', `the network ${path} ${what} (${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)})`, { cause: error });
     };
     const damaged = failed('is no ONNX file that can be read here, or is damaged; export it again');
+    if (isOrtFormat(model)) return damaged("it is in ONNX Runtime's own format");
     const weights = weightsOf(model);
     if (weights === 'damaged') return damaged('cut off, or something else');
     if (weights === 'elsewhere') {
       throw new AntiphonError('data-invalid', `the network ${path} has weights in other files, which its SHA-256 does not cover; save it as one file that holds them, for example with onnx.save_model(model, path, save_as_external_data=False)`);
     }
+    if (weights === 'unknown') {
+      throw new AntiphonError('data-invalid', `the network ${path} has a field that no release of ONNX up to 1.23 knows, where weights could stand that its SHA-256 does not cover; export it again with such a release, for example with torch.onnx.export(..., opset_version=17)`);
+    }
     const { InferenceSession, Tensor } = (await loadRuntime()) as Runtime;
-    const session = await InferenceSession.create(model, { executionProviders: ['cpu'], logSeverityLevel: 4 }).catch(damaged);
+    const session = await InferenceSession.create(model, sessionOptions()).catch(damaged);
     return {
       inputs: session.inputMetadata.map((input) => ({
         name: input.name,
