@@ -95,21 +95,33 @@ function outputOf({ outputs }: Network, { file, output }: FrozenSpec): string {
   return only;
 }
 
-/** Features that differ by no more than this, relative to the largest, are the same but for rounding. */
-const SAME = 1e-3;
+/** Features are the same but for rounding where they differ by no more than this share of the one, and this share of the largest. */
+const [SAME, SAME_OF_LARGEST] = [1e-3, 1e-6];
+
+/** How the other records of a trial are made from their phase: as large as the record itself, far smaller, far larger. */
+const OTHERS = [(phase: number): number => Math.sin(phase), (phase: number): number => 0.01 * Math.sin(phase + 2.5), (phase: number): number => 100 * Math.cos(phase)] as const;
 
 /**
- * The features of a record have to be a function of that record alone: were others of its batch mixed in (batch normalisation as in training), one patient would change
- * another's features, and what is charged would be too little; were there chance in it (dropout as in training), sites and evaluation would see different networks. Tried
- * on made-up records; with `batch: 1` the first cannot be.
+ * The features of a record have to be a function of that record alone: were others of its batch mixed in (batch normalisation as in training, axes mixed up), one patient
+ * would change another's features, and what is charged would be too little; were there chance in it (dropout as in training), sites and evaluation would see different
+ * networks. One made-up record is tried first, in the middle and last in a batch, beside several kinds of others: this catches mistakes, not malice. With `batch: 1`
+ * records cannot be mixed.
  */
 async function checkRecordsApart({ apply, size, batch }: FrozenModel, { recordSize, frozen }: { readonly recordSize: number; readonly frozen: FrozenSpec }): Promise<void> {
-  const made = (others: number): Float32Array => Float32Array.from({ length: batch * recordSize }, (_, i) => Math.sin(12.9898 * (i + 1) + (i < recordSize ? 0 : others)));
-  const one = (await apply(made(0))).slice(0, size);
-  const again = (await apply(made(2.5))).slice(0, size);
-  const largest = one.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  if (one.every((value, i) => Object.is(value, again[i]) || Math.abs(value - again[i]!) <= SAME * largest)) return;
-  throw new AntiphonError('data-invalid', `the network ${frozen.file} gives one record other features ${batch === 1 ? 'the second time: there is chance in it' : 'beside other records'}; a frozen network must be a function of one record: export it for inference, not as in training${batch === 1 ? '' : ', or give records.frozen.batch: 1'}`);
+  const phase = (i: number): number => 12.9898 * (i + 1);
+  const featuresAt = async (row: number, others: (phase: number) => number): Promise<Float32Array> => {
+    const records = Float32Array.from({ length: batch * recordSize }, (_, i) => (Math.floor(i / recordSize) === row ? Math.sin(phase(i % recordSize)) : others(phase(i))));
+    return (await apply(records)).slice(row * size, (row + 1) * size);
+  };
+  const wanted = await featuresAt(0, OTHERS[0]);
+  const largest = wanted.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most), 0);
+  for (const row of new Set([0, Math.floor(batch / 2), batch - 1])) {
+    for (const others of batch === 1 ? OTHERS.slice(0, 1) : OTHERS) {
+      const found = await featuresAt(row, others);
+      if (wanted.every((value, i) => Object.is(value, found[i]) || Math.abs(value - found[i]!) <= SAME * Math.abs(value) + SAME_OF_LARGEST * largest)) continue;
+      throw new AntiphonError('data-invalid', `the network ${frozen.file} gives one record other features ${batch === 1 ? 'the second time: there is chance in it' : `beside other records (as number ${row + 1} of ${batch})`}; a frozen network must be a function of one record: export it for inference, not as in training${batch === 1 ? '' : ', or give records.frozen.batch: 1'}`);
+    }
+  }
 }
 
 export interface RecordSink {

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { makeCanaries } from '../../deploy/audit/canaries.ts';
 import { buildDataset, checkLayout, type Dataset } from '../../shared/data/dataset.ts';
 import { buildEvaluationSet } from '../../shared/data/evaluation-set.ts';
+import { readNetwork } from '../../shared/data/frozen-files.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
 import { tf } from '../../shared/model/tf.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
@@ -200,8 +201,17 @@ describe('a graph model', () => {
       { axis: { dims: [1], data: [0] } },
     );
     const mixing = (batch: number): Study => study(spec({ format: 'tfjs-graph', file: 'model.json', sha256: sha256Of(...Object.values(files)) }, `outputShape: [5], batch: ${batch}`));
-    await expect(read(mixing(3), files)).rejects.toThrow(/gives one record other features beside other records; .* give records\.frozen\.batch: 1/);
+    await expect(read(mixing(3), files)).rejects.toThrow(/gives one record other features beside other records \(as number 1 of 3\); .* give records\.frozen\.batch: 1/);
     expect(featuresOf(await read(mixing(1), files)).every((value) => value === 0)).toBe(true);
+  });
+
+  it.each([['+', 1], ['-', -1]])('whose features are %sInfinity for a record is refused, and says which record', async (_, one) => {
+    const files = graphModel([placeholder('record', [-1, INPUTS]), { name: 'inverse', op: 'RealDiv', input: ['one', 'record'], attr: { T: { type: 'DT_FLOAT' } } }], { one: { dims: [1], data: [one] } });
+    const from = study(spec({ format: 'tfjs-graph', file: 'model.json', sha256: sha256Of(...Object.values(files)) }, 'outputShape: [5], batch: 4'));
+    const values = raw.slice();
+    values[9 * INPUTS + 2] = 10;
+    expect(featuresOf(await read(from, files)).every(Number.isFinite)).toBe(true);
+    await expect(read(from, { ...files, 'values.npy': formatNpy({ shape: [RECORDS, INPUTS], data: values }) })).rejects.toThrow(/features that are no finite numbers for the record of index\.csv:11; check that record/);
   });
 
   it('is refused where there is chance in it', async () => {
@@ -218,6 +228,33 @@ describe('a graph model', () => {
     ['a manifest without paths', { 'model.json': '{"modelTopology": {}, "weightsManifest": [{}]}' }],
   ])('is not %s', async (_, files) => {
     await expect(read(study(spec({ format: 'tfjs-graph', file: 'model.json', sha256: 'f'.repeat(64) })), files)).rejects.toThrow(/expected the model\.json of a TensorFlow\.js graph model in model\.json/);
+  });
+
+  it.each([
+    ['a weight file twice', ['a.bin', 'b.bin', 'a.bin'], /every weight file once in the weightsManifest of nets\/model\.json, found "a\.bin" again/],
+    ['more weight files than there can be', Array.from({ length: 10_001 }, (_, i) => `${i}.bin`), /at most 10000 weight files in the weightsManifest of nets\/model\.json, found 10001/],
+  ])('is refused before any weight is read with %s', async (_, paths, message) => {
+    const model = JSON.stringify({ modelTopology: {}, weightsManifest: [{ paths: paths.slice(0, 1) }, { paths: paths.slice(1) }] });
+    const asked: string[] = [];
+    const files = memoryFiles({ 'nets/model.json': model });
+    const watched = { ...files, read: (path: string): Promise<Uint8Array> => files.read((asked.push(path), path)) };
+    const { frozen } = study(spec(tfjs!)).modalities['blood']!.records;
+    const refused = readNetwork(watched, frozen!, primitives.sha256);
+    await expect(refused).rejects.toMatchObject({ code: 'data-invalid' });
+    await expect(refused).rejects.toThrow(message);
+    expect(asked).toEqual(['nets/model.json']);
+  });
+
+  it('is refused as soon as more than 4 GiB of it are read', async () => {
+    const paths = Array.from({ length: 9 }, (_, i) => `${i}.bin`);
+    const files = memoryFiles({ 'nets/model.json': JSON.stringify({ modelTopology: {}, weightsManifest: [{ paths }] }) });
+    // One piece of memory, never written, stands for all.
+    const gib = new Uint8Array(2 ** 30);
+    const asked: string[] = [];
+    const large = { ...files, read: (path: string): Promise<Uint8Array> => (path.endsWith('.bin') ? Promise.resolve((asked.push(path), gib)) : files.read(path)) };
+    const { frozen } = study(spec(tfjs!)).modalities['blood']!.records;
+    await expect(readNetwork(large, frozen!, primitives.sha256)).rejects.toThrow(/expected a network of at most 4 GiB, found more in nets\/model\.json and its weight files up to nets\/3\.bin/);
+    expect(asked).toHaveLength(4);
   });
 });
 
