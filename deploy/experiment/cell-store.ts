@@ -1,4 +1,4 @@
-import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { toHex, utf8 } from '../../shared/bytes.ts';
@@ -69,7 +69,7 @@ export async function readScores(folder: string): Promise<RunScores | undefined>
   return scoresFromUnknown(await readJson(cellFiles(folder).scores));
 }
 
-/** Commit point of a cell: `result.json`, last. */
+/** Commit point of a cell: `result.json`, last. A retrained cell has lost its old one by then (`claimAttempt`). */
 export async function writeResult(folder: string, { result, scores }: { readonly result: CellResult; readonly scores: RunScores }): Promise<void> {
   const files = cellFiles(folder);
   await writeFileAtomic(files.scores, formatScores(scores));
@@ -86,9 +86,13 @@ export async function readMembership(folder: string, references: number): Promis
   return found?.references === references ? found : undefined;
 }
 
-/** A fresh folder for one attempt; a cell that was cut off never goes on, so that no number comes from a run that lost a round. */
+/**
+ * A fresh folder for one attempt; a cell that was cut off never goes on, so that no number comes from a run that lost a round. Result, scores and attack of earlier attempts are gone, durably,
+ * when this resolves: none of them ever stands beside one of the new attempt.
+ */
 export async function claimAttempt(folder: string): Promise<string> {
   await makeFolder(folder);
+  await discardFindings(folder);
   for (let attempt = 1; attempt < 10_000; attempt += 1) {
     const name = `run-${attempt}`;
     const made = await mkdir(join(folder, name)).then(() => true, (error: unknown) => {
@@ -98,6 +102,16 @@ export async function claimAttempt(folder: string): Promise<string> {
     if (made) return name;
   }
   throw new AntiphonError('storage-failed', `${folder} holds ten thousand attempts; remove it`);
+}
+
+async function discardFindings(folder: string): Promise<void> {
+  try {
+    for (const path of Object.values(cellFiles(folder))) await rm(path, { force: true });
+    const listing = await open(folder, 'r');
+    await listing.sync().finally(() => listing.close());
+  } catch (error) {
+    throw new AntiphonError('storage-failed', `cannot remove the earlier result in ${folder}: ${error instanceof Error ? error.message : String(error)}; mend its permissions, or choose another --out`, { cause: error });
+  }
 }
 
 /** Earlier attempts. One whose processes are still ending may outlive this; the next start removes it. */

@@ -55,7 +55,9 @@ export async function runCell(job: CellJob, runner: CellRunner): Promise<Finishe
   const found = await resumeCell(job);
   const trained = await trainedCell(job, runner, found);
   await removeOtherAttempts(folder, trained.result.run);
-  if (references === undefined || found.membership !== undefined) return { ...trained, membership: found.membership };
+  // The attack that was found is one on the model that was found.
+  if (references === undefined) return { ...trained, membership: undefined };
+  if (found.membership !== undefined && trained.result === found.result) return { ...trained, membership: found.membership };
   const run = join(folder, trained.result.run);
   const line = await lastLine(['audit', '--membership', run, '--data', dataOf(job.cell.source, run), '--references', String(references), '--backend', runner.backend, '--json'], runner.signal);
   const membership = membershipFromUnknown(parseJson(line));

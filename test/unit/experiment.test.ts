@@ -227,6 +227,24 @@ describe('the decision to run a cell', () => {
     expect(await done({ ...job, references: 6 })).toBe(false);
   });
 
+  it('forgets an old result before it trains anew: killed between its two files, a retrained cell never has the old result beside the new scores', async () => {
+    const folder = await stored();
+    const files = cellFiles(folder);
+    writeFileSync(files.membership, JSON.stringify({ audit: 'membership', references: 4, rows: [] }));
+    // Scores of another version, and no run of the old attempt to ask again: it is trained anew.
+    writeFileSync(files.scores, '{"antiphonScores":2}');
+    const job = { cell: cell!, identity, folder, references: undefined };
+    expect(await resumeCell({ ...job, references: 4 })).toMatchObject({ result: finished.result, scores: undefined, membership: { references: 4 } });
+    expect(await claimAttempt(folder)).toBe('run-1');
+    expect(await readdir(folder)).toEqual(['run-1']);
+    // The new attempt's scores, and then the end of the process.
+    writeFileSync(files.scores, formatScores(finishedCell(cell!, { right: 4 }).scores));
+    expect(await resumeCell(job)).toEqual({ result: undefined, scores: undefined, membership: undefined });
+    // The old attack stands beside no new result either.
+    await writeResult(folder, { ...finished, result: { ...finished.result, run: 'run-1' } });
+    expect(await resumeCell({ ...job, references: 4 })).toMatchObject({ result: { run: 'run-1' }, membership: undefined });
+  });
+
   it('gives every attempt a folder of its own, and keeps the one that counts', async () => {
     const folder = join(temporaryFolder(), 'cell');
     expect(await Promise.all([claimAttempt(folder), claimAttempt(folder), claimAttempt(folder)]).then((names) => names.sort())).toEqual(['run-1', 'run-2', 'run-3']);
