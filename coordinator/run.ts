@@ -1,5 +1,4 @@
 import { generateRoundKeys, type RoundKeys } from '../shared/crypto/keys.ts';
-import { floatsToBytes, toHex } from '../shared/bytes.ts';
 import type { Primitives } from '../shared/crypto/primitives.ts';
 import { AntiphonError, invariant } from '../shared/errors.ts';
 import type { EvaluationSet } from '../shared/data/evaluation-set.ts';
@@ -16,6 +15,7 @@ import { averageWith, isAveraged } from './average.ts';
 import type { Book } from './book.ts';
 import { reserveRound } from './budget.ts';
 import { checkUpdate, updateNormBound } from './check-update.ts';
+import { loadCommitted, modelHash } from './committed-model.ts';
 import { evaluateModel } from './evaluate.ts';
 import type { EventSink, Spent, StudyEvent } from './events.ts';
 import { conductRound, type AbortSignalLike, type RoundOutcome } from './exchange.ts';
@@ -101,9 +101,9 @@ export function checkStudyOf({ plan }: LedgerState, { study, studyHash }: StudyC
   }
 }
 
-async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints, evaluationSets }: CoordinatorPorts): Promise<Checkpoint> {
-  const committed = book.state().lastCommittedRound;
-  if (committed > 0) return checkpoints.load(committed, studyHash);
+async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints, evaluationSets, primitives }: CoordinatorPorts): Promise<Checkpoint> {
+  const { lastCommit } = book.state();
+  if (lastCommit !== undefined) return loadCommitted(checkpoints, lastCommit, { primitives, studyHash });
   const model = initialModel(study, networks);
   const progress = study.schedule.adaptive === undefined || evaluationSets === undefined ? undefined : await firstProgress({ model, networks, selection: evaluationSets.selection, fusion: study.fusion });
   return { round: 0, model, average: undefined, optimisers: new Map(), headMoments: new Map(), progress };
@@ -157,7 +157,7 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
     await sitesReady(context, ports, { names, needed: 1 });
     const sites = names.filter((name) => ports.hub.ready().has(name));
     if (sites.length === 0) return ended('interrupted', `stopped before round ${round}; start again with the same folder to go on`);
-    const modelIn = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, modality))));
+    const modelIn = modelHash(ports.primitives, checkpoint.model, modality);
     const decision = reserveRound(book.state(), { round, modality, sites, mechanism: toLedgerMechanism(plan.mechanism), modelIn });
     if (decision.type === 'exhausted') return ended('budget-exhausted', decision.detail);
     await ports.roundKeys.save(round, generateRoundKeys(ports.primitives));
@@ -253,7 +253,7 @@ async function conclude(
     // Scored before it is saved: whatever the next round depends on is durable with the COMMIT.
     checkpoint = await scored(context, ports, combine(context, round.checkpoint, reserve, verdict.delivered), reserve);
     await ports.checkpoints.save(checkpoint, { studyHash: context.studyHash, protection: context.study.privacy.protection });
-    const modelOut = toHex(ports.primitives.sha256(floatsToBytes(flatOf(checkpoint.model, reserve.modality))));
+    const modelOut = modelHash(ports.primitives, checkpoint.model, reserve.modality);
     await ports.book.append(
       ...verdict.delivered.map(({ receipt }) => receipt),
       { type: 'commit', round: reserve.round, reserve: reserveHash, sites: [...delivered], refusals, modelOut, epsilonSpent },

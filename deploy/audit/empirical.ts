@@ -32,7 +32,7 @@ export interface EmpiricalInput extends StudyParts {
 export interface AuditedModality {
   readonly modality: string;
   readonly site: string;
-  /** Epsilon of everything the site released, recomputed by the accountant; Infinity without privacy. */
+  /** Epsilon (PLD, the tighter) of everything the site released, recomputed by the accountant; Infinity without privacy. */
   readonly claim: number;
   readonly delta: number;
   readonly confidence: number;
@@ -89,7 +89,7 @@ export async function auditEmpirically(input: EmpiricalInput): Promise<readonly 
       }
     },
   });
-  return sites.map((site) => verdict(input, targets.get(site.name)!, epsilonOfSteps(parts, new Map([[site.name, steps.get(site.name) ?? 0]]))));
+  return sites.map((site) => verdict(input, targets.get(site.name)!, epsilonOfSteps(parts, new Map([[site.name, steps.get(site.name) ?? 0]])).pld));
 }
 
 /** The first site of every audited modality. */

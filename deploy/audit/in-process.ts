@@ -7,7 +7,7 @@ import type { Dataset } from '../../shared/data/dataset.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';
 import type { Network } from '../../shared/model/network.ts';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
-import { roundedUp, worstPld } from '../../shared/privacy/accountant.ts';
+import { roundedUp, worstPld, worstRdp, type EpsilonPair } from '../../shared/privacy/accountant.ts';
 import { worstCliques, type SiteHistory } from '../../shared/privacy/composition.ts';
 import type { PrivacyEvent } from '../../shared/privacy/event.ts';
 import { eventOf, type ResolvedStudy } from '../../shared/study/resolve.ts';
@@ -29,34 +29,38 @@ export interface ReleasedRound {
   readonly updates: ReadonlyMap<string, Float32Array>;
 }
 
+export interface TrainedRound {
+  /** From 1, as the study's schedule counts, aborted rounds among them: an average of the last models goes by it. */
+  readonly round: number;
+  readonly modality: string;
+}
+
 /**
  * A study's schedule in this process, for audits: the sites' own training (client/train.ts) and the coordinator's own arithmetic, round by round until the
- * schedule or the budget ends; no network, no ledger. `observe` gets every round's releases. Returns the last checkpoint. An adaptive schedule follows `order`, as a fixed one does: one of the ways
- * in which it can fall.
+ * rounds or the budget (by the study's binding accountant) end; no network, no ledger. `observe` gets every round's releases. Returns the last checkpoint.
  */
 export async function runInProcess(
   { study, resolved, networks }: StudyParts,
-  { datasets, order = scheduleOrder(study), observe, signal }: {
+  { datasets, rounds = scheduledRounds(study), observe, signal }: {
     /** By site; sites without one do not take part. */
     readonly datasets: ReadonlyMap<string, Dataset>;
-    /** Modalities in turn; default: the study's own. */
-    readonly order?: readonly string[];
+    /** These and no more; default: all of the schedule, modalities in turn, which of an adaptive one is one of the ways in which it can fall. */
+    readonly rounds?: readonly TrainedRound[];
     readonly observe?: (round: ReleasedRound) => void | Promise<void>;
     readonly signal?: AbortSignal;
   },
 ): Promise<Checkpoint> {
   let checkpoint: Checkpoint = { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map(), progress: undefined };
   const steps = new Map<string, number>();
-  for (let round = 1; round <= study.schedule.rounds; round += 1) {
+  for (const { round, modality } of rounds) {
     if (signal?.aborted === true) throw new AntiphonError('interrupted', `stopped before round ${round}; nothing was kept`);
-    const modality = modalityOfRound(order, round);
     const [plan, network] = [resolved.modalities.get(modality), networks.get(modality)];
     invariant(plan !== undefined && network !== undefined, `modality ${modality}`);
     const { mechanism, learningRate } = plan;
     const { momentum } = study.optimiser.local;
     const sites = study.sites.filter((site) => site.modality === modality && datasets.has(site.name));
     for (const { name } of sites) steps.set(name, (steps.get(name) ?? 0) + mechanism.steps);
-    if (epsilonOfSteps({ study, resolved }, steps) > resolved.budget.epsilon) break;
+    if (epsilonOfSteps({ study, resolved }, steps)[resolved.accountant.binding] > resolved.budget.epsilon) break;
     const weights = flatOf(checkpoint.model, modality);
     const updates = new Map<string, Float32Array>();
     for (const { name, patients } of sites) {
@@ -72,8 +76,13 @@ export async function runInProcess(
   return checkpoint;
 }
 
-/** Epsilon (PLD) at the study's delta of what these sites have released, by steps taken; as the ledger would count it. */
-export function epsilonOfSteps({ study, resolved }: Pick<StudyParts, 'study' | 'resolved'>, steps: ReadonlyMap<string, number>): number {
+function scheduledRounds(study: Study): readonly TrainedRound[] {
+  const order = scheduleOrder(study);
+  return Array.from({ length: study.schedule.rounds }, (_, i) => ({ round: i + 1, modality: modalityOfRound(order, i + 1) }));
+}
+
+/** Epsilon at the study's delta of what these sites have released, by steps taken; as the ledger would count it, RDP at the study's order. */
+export function epsilonOfSteps({ study, resolved }: Pick<StudyParts, 'study' | 'resolved'>, steps: ReadonlyMap<string, number>): EpsilonPair {
   const sites = study.sites.flatMap(({ name, modality }): SiteHistory[] => {
     const taken = steps.get(name) ?? 0;
     const plan = resolved.modalities.get(modality);
@@ -87,5 +96,6 @@ export function epsilonOfSteps({ study, resolved }: Pick<StudyParts, 'study' | '
       return [modality, sitesDisjoint ? names.map((name) => [name]) : [names]];
     }),
   );
-  return roundedUp(worstPld({ cliques: worstCliques({ sites, cliques }), delta: resolved.budget.delta }).epsilon);
+  const worst = { cliques: worstCliques({ sites, cliques }), delta: resolved.budget.delta };
+  return { pld: roundedUp(worstPld(worst).epsilon), rdp: roundedUp(worstRdp({ ...worst, order: resolved.accountant.rdpOrder })) };
 }

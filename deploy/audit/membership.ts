@@ -16,7 +16,7 @@ import { resolveStudy } from '../../shared/study/resolve.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { gatherCrowd, type Crowd, type Records } from './crowd.ts';
 import { openFinishedRun } from './finished-run.ts';
-import { runInProcess, type StudyParts } from './in-process.ts';
+import { runInProcess, type StudyParts, type TrainedRound } from './in-process.ts';
 import { drawSides, referenceStudy, type Sides } from './references.ts';
 
 export const ATTACKS = ['loss', 'rmia', 'lira'] as const;
@@ -50,8 +50,8 @@ const RATES = [0.001, 0.01];
 /** Attacks the last committed model of a finished run; `data` holds the records of all sites. */
 export async function attackRun(input: { readonly folder: string; readonly data: string; readonly references: number; readonly signal?: AbortSignal }): Promise<MembershipReport> {
   const { folder, data, references, signal } = input;
-  const { study, networks, order, ledger: state, round, model } = await openFinishedRun(folder);
-  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model, records: await readRecords(study, data), references, ...(study.schedule.adaptive === undefined ? {} : { order }), ...(signal === undefined ? {} : { signal }) });
+  const { study, networks, rounds, ledger: state, round, model } = await openFinishedRun(folder);
+  const rows = await attackModel({ study, resolved: resolveStudy(study), networks }, { model, records: await readRecords(study, data), references, rounds, ...(signal === undefined ? {} : { signal }) });
   return { study: study.name, round, epsilon: state.plan?.schedule === 'adaptive' ? bindingEpsilon(state.plan, state.spent) : fromDecimal(state.spent.pld), delta: fromDecimal(state.spent.delta), references, rows };
 }
 
@@ -67,13 +67,13 @@ async function readRecords(study: Study, data: string): Promise<Records> {
 
 /**
  * Members are the sites' training patients, non-members those of the test part. Reference models come in pairs: everybody's patients are split by fair coins and each
- * half is trained like the study (same schedule, `order` where that was adaptive, mechanism and sites), so for every subject half of the references are models without it.
+ * half is trained like the study (same schedule, or the `rounds` that a run has committed, mechanism and sites), so for every subject half of the references are models without it.
  */
 export async function attackModel(
   parts: StudyParts,
-  input: { readonly model: ModelState; readonly records: Records; readonly references: number; readonly order?: readonly string[]; readonly signal?: AbortSignal },
+  input: { readonly model: ModelState; readonly records: Records; readonly references: number; readonly rounds?: readonly TrainedRound[]; readonly signal?: AbortSignal },
 ): Promise<readonly MembershipRow[]> {
-  const { model, records, references, order, signal } = input;
+  const { model, records, references, rounds, signal } = input;
   invariant(references >= 2 && references % 2 === 0, 'pairs of reference models');
   const crowd = gatherCrowd(parts.study, records);
   const target = await confidencesOf(parts, { model, crowd });
@@ -82,7 +82,7 @@ export async function attackModel(
     const sides = drawSides(records, createKeyStream());
     for (const side of [0, 1]) {
       const reference = referenceStudy(parts.study, { records, sides, side });
-      const trained = await runInProcess({ ...parts, study: reference.study }, { datasets: reference.datasets, ...(order === undefined ? {} : { order }), ...(signal === undefined ? {} : { signal }) });
+      const trained = await runInProcess({ ...parts, study: reference.study }, { datasets: reference.datasets, ...(rounds === undefined ? {} : { rounds }), ...(signal === undefined ? {} : { signal }) });
       models.push({ sides, side, confidences: await confidencesOf(parts, { model: trained.average?.model ?? trained.model, crowd }) });
     }
   }

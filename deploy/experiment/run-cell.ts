@@ -72,11 +72,11 @@ async function trainedCell(job: CellJob, runner: CellRunner, { result, scores }:
   return again ?? train(job, runner);
 }
 
-/** A trained model, asked again; undefined where its run is no longer there or no longer whole, so that it has to be trained anew. */
-async function scoreAgain({ cell, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
+/** A trained model, asked again; undefined where its run is no longer there, no longer whole or another study's, so that it has to be trained anew. */
+async function scoreAgain({ cell, identity, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
   const run = join(folder, result.run);
   try {
-    const scores = await scoreRun({ folder: run, data: dataOf(cell.source, run), backend });
+    const scores = await scoreRun({ folder: run, studyHash: identity.study, data: dataOf(cell.source, run), backend });
     await writeResult(folder, { result, scores });
     return { result, scores };
   } catch (error) {
@@ -111,7 +111,7 @@ async function train({ cell, identity, folder }: CellJob, { backend, signal, sho
     seconds: ended.seconds,
     accuracy: Object.fromEntries([...Object.entries(perModality), ...Object.entries(fused)].map(([on, { accuracy }]) => [on, accuracy])),
   };
-  const scores = await scoreRun({ folder: run, data, backend });
+  const scores = await scoreRun({ folder: run, studyHash: identity.study, data, backend });
   await writeResult(folder, { result, scores });
   return { result, scores };
 }

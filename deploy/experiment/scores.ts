@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { createScorer } from '../../coordinator/evaluate.ts';
 import { fromBase64, toBase64 } from '../../shared/base64.ts';
-import { invariant } from '../../shared/errors.ts';
+import { AntiphonError, invariant } from '../../shared/errors.ts';
 import { buildEvaluationSet } from '../../shared/data/evaluation-set.ts';
 import { DEGRADATIONS } from '../../shared/fusion/degrade.ts';
 import type { DegradedModality } from '../../shared/fusion/evaluate.ts';
@@ -25,15 +25,24 @@ export interface RunScores {
 /** The TFJS engine is one to a process: one model at a time. */
 let turn: Promise<unknown> = Promise.resolve();
 
-export function scoreRun(input: { readonly folder: string; readonly data: string; readonly backend: BackendChoice }): Promise<RunScores> {
+interface ScoredRun {
+  readonly folder: string;
+  /** Of the study that is to be scored: AntiphonError('study-invalid') where the folder holds a run of another one. */
+  readonly studyHash: string;
+  readonly data: string;
+  readonly backend: BackendChoice;
+}
+
+export function scoreRun(input: ScoredRun): Promise<RunScores> {
   const next = turn.then(() => scoreInTurn(input));
   turn = next.catch(() => undefined);
   return next;
 }
 
-async function scoreInTurn({ folder, data, backend }: { readonly folder: string; readonly data: string; readonly backend: BackendChoice }): Promise<RunScores> {
+async function scoreInTurn({ folder, studyHash, data, backend }: ScoredRun): Promise<RunScores> {
   await openBackend(backend);
-  const { study, networks, model } = await openFinishedRun(folder);
+  const { study, networks, model, studyHash: found } = await openFinishedRun(folder);
+  if (found !== studyHash) throw new AntiphonError('study-invalid', `expected a run of study ${studyHash.slice(0, 16)}... in ${folder}, found one of ${found.slice(0, 16)}...; remove that folder, and the cell is trained anew`);
   const [selection, test] = await Promise.all((['selection', 'test'] as const).map((part) => buildEvaluationSet({ study, part, files: openDataFolder(data), primitives })));
   invariant(selection !== undefined && test !== undefined, 'two evaluation sets');
   // Calibrated whatever the study says: a rule that does not calibrate leaves temperatures and reliabilities alone.

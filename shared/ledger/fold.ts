@@ -31,6 +31,14 @@ export interface Turns {
 
 export const NO_TURNS: Turns = { reserved: 0, committed: 0, idle: 0 };
 
+/** A COMMIT, as far as it speaks of a model. */
+export interface CommittedModel {
+  readonly round: number;
+  readonly modality: string;
+  /** SHA-256 of that modality's (encoder, head) after the round. */
+  readonly modelOut: string;
+}
+
 /** What a ledger says, line by line. The coordinator's state is this fold; sites and auditors check with the same one. */
 export interface LedgerState {
   readonly length: number;
@@ -40,7 +48,7 @@ export interface LedgerState {
   readonly plan: PlanEntry | undefined;
   readonly sites: ReadonlyMap<string, EnrolEntry>;
   readonly lastRound: number;
-  readonly lastCommittedRound: number;
+  readonly lastCommit: CommittedModel | undefined;
   readonly committedRounds: number;
   /** By modality, as far as it has any. */
   readonly turns: ReadonlyMap<string, Turns>;
@@ -60,7 +68,7 @@ export function emptyLedger(): LedgerState {
     plan: undefined,
     sites: new Map(),
     lastRound: 0,
-    lastCommittedRound: 0,
+    lastCommit: undefined,
     committedRounds: 0,
     turns: new Map(),
     charged: new Map(),
@@ -216,7 +224,7 @@ function foldOutcome(state: LedgerState, plan: PlanEntry, entry: CommitEntry | A
   const { reserved, committed, idle } = state.turns.get(modality) ?? NO_TURNS;
   const turns: Turns = entry.type === 'commit' ? { reserved, committed: committed + 1, idle: 0 } : { reserved, committed, idle: idle + 1 };
   const ended: LedgerState = { ...state, charged, spent: entry.epsilonSpent, open: undefined, turns: new Map([...state.turns, [modality, turns]]) };
-  return entry.type === 'abort' ? ended : { ...ended, lastCommittedRound: entry.round, committedRounds: state.committedRounds + 1 };
+  return entry.type === 'abort' ? ended : { ...ended, lastCommit: { round: entry.round, modality, modelOut: entry.modelOut }, committedRounds: state.committedRounds + 1 };
 }
 
 function judgeRefusal(input: { readonly refusal: Refusal; readonly open: OpenRound; readonly state: LedgerState; readonly plan: PlanEntry; readonly primitives: Primitives }): LedgerProblem | undefined {

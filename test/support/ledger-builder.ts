@@ -19,13 +19,15 @@ export class LedgerBuilder {
   readonly sites = new Map<string, Identity>();
   readonly lines: string[] = [];
   state: LedgerState = emptyLedger();
+  /** The hash of the study that it is about. */
+  study = STUDY;
   /** As a reader of a long ledger, who recomputes PLD at some reserves only. */
   recomputePld: (round: number) => boolean = () => true;
 
   plan(budget = '3', overrides: Partial<PlanEntry> = {}): PlanEntry {
     return {
       type: 'plan',
-      study: STUDY,
+      study: this.study,
       studyName: 'test',
       coordinatorKey: toHex(this.coordinator.publicKey),
       privacyUnit: 'patient',
@@ -54,7 +56,7 @@ export class LedgerBuilder {
 
   /** The head over everything so far, by whomever. */
   head(identity = this.coordinator, size = this.state.length): EntryBody {
-    return { type: 'head', note: signCheckpoint({ primitives, identity, checkpoint: { origin: originOf(STUDY), size, root: rootOf(primitives, this.state.tree) } }) };
+    return { type: 'head', note: signCheckpoint({ primitives, identity, checkpoint: { origin: originOf(this.study), size, root: rootOf(primitives, this.state.tree) } }) };
   }
 
   /** One append: the lines and their head. */
@@ -75,7 +77,7 @@ export class LedgerBuilder {
   enrolment(site: string, modality: string, disjointFrom: readonly string[] = ['*']): EntryBody {
     const identity = this.sites.get(site) ?? generateIdentity(primitives);
     this.sites.set(site, identity);
-    return signEnrolment(primitives, identity, { type: 'enrol', study: STUDY, site, modality, key: toHex(identity.publicKey), invite: toHex(primitives.sha256(identity.publicKey)), disjointFrom: [...disjointFrom] });
+    return signEnrolment(primitives, identity, { type: 'enrol', study: this.study, site, modality, key: toHex(identity.publicKey), invite: toHex(primitives.sha256(identity.publicKey)), disjointFrom: [...disjointFrom] });
   }
 
   reserve(modality: string, sites: string[]): Extract<EntryBody, { type: 'reserve' }> {
@@ -95,7 +97,7 @@ export class LedgerBuilder {
     const { open } = this.state;
     const identity = this.sites.get(site);
     if (open === undefined || identity === undefined) throw new Error('no open round or unknown site');
-    return signReceipt(primitives, identity, { type: 'receipt', study: STUDY, site, round: open.reserve.round, reserve: open.hash, mechanism: MECHANISM, update: 'ef'.repeat(32), software: 'test/1' });
+    return signReceipt(primitives, identity, { type: 'receipt', study: this.study, site, round: open.reserve.round, reserve: open.hash, mechanism: MECHANISM, update: 'ef'.repeat(32), software: 'test/1' });
   }
 
   outcome(type: 'commit' | 'abort', sites: string[], refused: string[] = []): EntryBody {
@@ -104,7 +106,7 @@ export class LedgerBuilder {
     const refusals = refused.map((site) => {
       const identity = this.sites.get(site);
       if (identity === undefined) throw new Error('unknown site');
-      return signRefusal(primitives, identity, { study: STUDY, site, round: open.reserve.round, reserve: open.hash, reason: 'limits-exceeded' });
+      return signRefusal(primitives, identity, { study: this.study, site, round: open.reserve.round, reserve: open.hash, reason: 'limits-exceeded' });
     });
     const common = { round: open.reserve.round, reserve: open.hash, refusals, epsilonSpent: statedSpending(this.state, chargesAfter(this.state, refused)) };
     return type === 'commit' ? { type, sites, modelOut: '01'.repeat(32), ...common } : { type, reason: 'quorum', ...common };

@@ -5,11 +5,12 @@ import { runStudy, type CoordinatorPorts, type StudyEnd } from '../../coordinato
 import type { Checkpoint, CheckpointStore } from '../../coordinator/store/checkpoint.ts';
 import type { RoundKeys } from '../../shared/crypto/keys.ts';
 import type { EntryBody } from '../../shared/ledger/entry.ts';
+import { toLedgerMechanism } from '../../shared/ledger/mechanism.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { createFakeTimer, type FakeTimer } from './exchange-scene.ts';
-import { LedgerBuilder, STUDY } from './ledger-builder.ts';
+import { LedgerBuilder } from './ledger-builder.ts';
 import { createMemoryHub, type MemoryHub } from './memory-hub.ts';
 import { createMemoryLines, type MemoryLines } from './memory-lines.ts';
 import { createMember, type Member, type Parcel } from './round-member.ts';
@@ -61,7 +62,7 @@ export interface SceneChange {
 
 /** A coordinator over what the world holds; its sites answer each offer as `answer` says, after a turn of the event loop. */
 export async function startStudy(world: World, study: Study, answer: (site: string, round: number) => Answer, change: SceneChange = {}): Promise<Running> {
-  const { sites = ['a', 'b', 'c'], studyHash = STUDY, update = (_site: string, round: number, size: number) => new Float32Array(size).fill(0.01 * round) } = change;
+  const { sites = study.sites.map(({ name }) => name), studyHash = world.builder.study, update = (_site: string, round: number, size: number) => new Float32Array(size).fill(0.01 * round) } = change;
   const { builder, keys, checkpoints, acts, staged } = world;
   const members = new Map<string, Member>();
   const hub = createMemoryHub((site, message) => {
@@ -84,8 +85,10 @@ export async function startStudy(world: World, study: Study, answer: (site: stri
   const events: StudyEvent[] = [];
   const store = { ...world.lines, lines: [...world.lines.disk()] };
   const book = await openBook({ store, identity: builder.coordinator, primitives, now: Date.now });
+  const resolved = resolveStudy(study);
+  const modalityOf = new Map(study.sites.map(({ name, modality }) => [name, modality]));
   const end = runStudy(
-    { study, resolved: resolveStudy(study), studyHash, networks: networksOf(study) },
+    { study, resolved, studyHash, networks: networksOf(study) },
     {
       book,
       hub,
@@ -113,8 +116,9 @@ export async function startStudy(world: World, study: Study, answer: (site: stri
   end.catch(() => undefined);
   if (book.state().plan === undefined) await book.append();
   for (const site of sites) {
-    if (!book.state().sites.has(site)) await book.append(builder.enrolment(site, site === 'c' ? 'table' : 'image'));
-    members.set(site, createMember(site, { hub, identity: builder.sites.get(site)! }));
+    const modality = modalityOf.get(site)!;
+    if (!book.state().sites.has(site)) await book.append(builder.enrolment(site, modality));
+    members.set(site, createMember(site, { hub, study: builder.study, mechanism: toLedgerMechanism(resolved.modalities.get(modality)!.mechanism), identity: builder.sites.get(site)! }));
     hub.arrive(site);
   }
   return { book, hub, timer, stop, events, members, end };

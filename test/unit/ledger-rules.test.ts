@@ -182,7 +182,7 @@ describe('an outcome', () => {
 
   it('counts committed rounds and not aborted ones', () => {
     const builder = enrolled();
-    const counts = (): number[] => [builder.state.lastRound, builder.state.lastCommittedRound, builder.state.committedRounds];
+    const counts = (): number[] => [builder.state.lastRound, builder.state.lastCommit?.round ?? 0, builder.state.committedRounds];
     expect(counts()).toEqual([0, 0, 0]);
     for (const [modality, site, type] of [['image', 'a', 'abort'], ['table', 'c', 'commit'], ['image', 'b', 'abort']] as const) {
       builder.add(builder.reserve(modality, [site]));
