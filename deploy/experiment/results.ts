@@ -3,8 +3,9 @@ import { evaluateRobustness, evaluateSamples, type DegradedModality } from '../.
 import { fitFusedTemperatures } from '../../shared/fusion/fused-temperature.ts';
 import type { DegradedMetrics, Metrics, Robustness, ScoredSamples } from '../../shared/fusion/evaluation.ts';
 import { computeMetrics } from '../../shared/fusion/metrics.ts';
-import { fuse } from '../../shared/fusion/rules.ts';
+import { calibrationOf, fuse } from '../../shared/fusion/rules.ts';
 import { canonicalJson } from '../../shared/ledger/canonical.ts';
+import type { FusionSpec } from '../../shared/study/schema.ts';
 import type { Reading } from './grid.ts';
 import { groupBy } from './group-by.ts';
 import type { CellMembership } from './cell-store.ts';
@@ -16,7 +17,7 @@ export interface ReadResult {
   readonly finished: FinishedCell;
   readonly test: Metrics;
   readonly selectionAccuracy: number;
-  /** Accuracy by modality, each alone on the samples that have it. */
+  /** Accuracy by modality, each alone on the samples of which it says something under the calibration that the reading's rule sees. */
   readonly alone: Readonly<Record<string, number>>;
   /** Share of the mean non-private accuracy of the same study, preset, changes and rule; null where the experiment has none. */
   readonly kept: number | null;
@@ -33,23 +34,34 @@ export interface AttackFigures {
 
 /** Applies every reading's fusion to the scores of its trained cell; readings of cells that are not finished are left out. Pure. */
 export function readResults(readings: readonly Reading[], finishedOf: (reading: Reading) => FinishedCell | undefined, { degraded }: { readonly degraded: boolean }): readonly ReadResult[] {
-  const alone = new Map<FinishedCell, Readonly<Record<string, number>>>();
+  const aloneOf = rememberedAlone();
   const rows = readings.flatMap((reading) => {
     const finished = finishedOf(reading);
     if (finished === undefined) return [];
     const { selection, test } = finished.scores;
-    const perModality = alone.get(finished) ?? Object.fromEntries(Object.entries(evaluateSamples(test, reading.fusion).perModality).map(([name, { accuracy }]) => [name, accuracy]));
-    alone.set(finished, perModality);
     const attack = finished.membership === undefined ? null : attackFigures(finished.membership);
     const tempered = { ...test, temperatures: fitFusedTemperatures(selection, reading.fusion, [reading.rule]) };
     const failing = degraded ? degradedOf(tempered, finished.scores.degraded, reading) : [];
-    return [{ reading, finished, test: metricsOf(tempered, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: perModality, attack, degraded: failing }];
+    return [{ reading, finished, test: metricsOf(tempered, reading), selectionAccuracy: metricsOf(selection, reading).accuracy, alone: aloneOf(finished, reading), attack, degraded: failing }];
   });
   const reference = groupBy(rows.filter(({ reading }) => reading.cell.epsilon === 'none'), ({ reading }) => armOf(reading));
   return rows.map((row) => {
     const free = reference.get(armOf(row.reading));
     return { ...row, kept: free === undefined ? null : row.test.accuracy / spreadOf(free.map(({ test }) => test.accuracy)).mean };
   });
+}
+
+/** Of the fusion settings only the calibration that the rule sees decides who speaks (shared/fusion/rules.ts): once for each of them and each cell. */
+function rememberedAlone(): (finished: FinishedCell, reading: Reading) => ReadResult['alone'] {
+  const known = new Map<FinishedCell, Map<FusionSpec['calibration'], ReadResult['alone']>>();
+  return (finished, { rule, fusion }) => {
+    const calibration = calibrationOf(rule, fusion);
+    const ofCell = known.get(finished) ?? new Map<FusionSpec['calibration'], ReadResult['alone']>();
+    known.set(finished, ofCell);
+    const alone = ofCell.get(calibration) ?? Object.fromEntries(Object.entries(evaluateSamples(finished.scores.test, { ...fusion, calibration }).perModality).map(([name, { accuracy }]) => [name, accuracy]));
+    ofCell.set(calibration, alone);
+    return alone;
+  };
 }
 
 function metricsOf(samples: ScoredSamples, { rule, fusion }: Reading): Metrics {

@@ -83,6 +83,21 @@ describe('readings of trained cells', () => {
     expect(formatTables([unasked!], { color: false })).not.toContain('fails');
   });
 
+  it('tell what a modality is worth alone by the calibration that their own rule sees, in whatever order they come', () => {
+    const calibrated = gridOf('synthetic', 'epsilon: [2]', 'rules: [hybrid, product]', 'overrides: { fusion.calibration: [none, selection] }');
+    const [cell] = calibrated.cells;
+    const finished = finishedCell(cell!, { right: 8 });
+    const { sure } = finished.scores.test.modalities;
+    // Of every record that it is wrong about, calibration believes nothing: who does not calibrate counts them.
+    const wrong = (i: number): boolean => i % 10 >= 8;
+    const test = { ...finished.scores.test, modalities: { ...finished.scores.test.modalities, sure: { ...sure!, reliability: Float32Array.from({ length: 50 }, (_, i) => (wrong(i) ? 0 : 1)) } } };
+    const silenced = { ...finished, scores: { ...finished.scores, test } };
+    for (const readings of [calibrated.readings, calibrated.readings.toReversed()]) {
+      const alone = new Map(readResults(readings, () => silenced, { degraded: false }).map(({ reading: { rule, fusion }, alone: { sure: accuracy } }) => [`${rule} ${fusion.calibration}`, accuracy]));
+      expect(Object.fromEntries(alone)).toEqual({ 'hybrid none': 0.8, 'hybrid selection': 1, 'product none': 0.8, 'product selection': 0.8 });
+    }
+  });
+
   it('make one line of the seeds, and leave out what has not been run', () => {
     const [study, ...others] = studyLines(read(grid, { without: ({ epsilon, seed }) => epsilon === 2 && seed === 2 }));
     expect(others).toEqual([]);
