@@ -73,7 +73,7 @@ async function trainedCell(job: CellJob, runner: CellRunner, { result, scores }:
 }
 
 /** A trained model, asked again; undefined where its run is no longer there, no longer whole or another study's, so that it has to be trained anew. */
-async function scoreAgain({ cell, identity, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
+export async function scoreAgain({ cell, identity, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
   const run = join(folder, result.run);
   try {
     const scores = await scoreRun({ folder: run, studyHash: identity.study, data: dataOf(cell.source, run), backend });

@@ -327,6 +327,18 @@ describe('robustness', () => {
     expect(found[0]!.fused.product.ece15).not.toBeCloseTo(evaluateSamples(samples, spec).fused.product.ece15, 3);
   });
 
+  it('fails the stated share of the samples, those whose lots are below it', () => {
+    // Right where it is sound, wrong where it fails: accuracy counts the failing ones.
+    const count = 40;
+    const sound = { logits: Float32Array.from({ length: 2 * count }, (_, k) => (k % 2 === 0 ? 5 : 0)), present: new Uint8Array(count).fill(1) };
+    const right: ScoredSamples = { classes: 2, labels: new Int32Array(count), modalities: { only: sound } };
+    const wrong = DEGRADATIONS.map((degradation) => ({ modality: 'only', degradation, ...sound, logits: sound.logits.map((logit) => 5 - logit) }));
+    let lot = 0;
+    const found = evaluateRobustness(right, { degraded: wrong, rules: ['product', 'robust'], spec, uniform: () => ((7 * lot++) % count) / count });
+    expect(found).toHaveLength(12);
+    for (const { share, fused } of found) for (const { accuracy } of Object.values(fused)) expect(accuracy).toBeCloseTo(1 - share, 12);
+  });
+
   it('is spared the rules that weigh reliability where a failing record shows, and those only', () => {
     const doubted = useless('a').map((one) => ({ ...one, reliability: new Float32Array(labels.length).fill(0.01) }));
     const [before] = evaluateRobustness(samples, { degraded: useless('a'), rules: FUSION_RULES, spec, uniform: () => 0 });
