@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { StudyEvent } from '../../coordinator/events.ts';
 import { enterRunFolder } from '../../coordinator/store/run-folder.ts';
-import { AntiphonError } from '../../shared/errors.ts';
+import { AntiphonError, type ErrorCode } from '../../shared/errors.ts';
 import { parseJson } from '../../shared/json.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
@@ -52,12 +52,12 @@ export function finishedOf({ result, scores, membership }: ResumedCell, { refere
 /** Trains what is not trained, by `simulate`, scores what is not scored, and attacks what is not attacked, by `audit --membership`. */
 export async function runCell(job: CellJob, runner: CellRunner): Promise<FinishedCell> {
   const { folder, references } = job;
-  const found = await resumeCell(job);
-  const trained = await trainedCell(job, runner, found);
+  const trained = await trainedCell(job, runner, await resumeCell(job));
   await removeOtherAttempts(folder, trained.result.run);
-  // The attack that was found is one on the model that was found.
   if (references === undefined) return { ...trained, membership: undefined };
-  if (found.membership !== undefined && trained.result === found.result) return { ...trained, membership: found.membership };
+  // Asked only now: training has removed the attack on an earlier model.
+  const known = await readMembership(folder, references);
+  if (known !== undefined) return { ...trained, membership: known };
   const run = join(folder, trained.result.run);
   const line = await lastLine(['audit', '--membership', run, '--data', dataOf(job.cell.source, run), '--references', String(references), '--backend', runner.backend, '--json'], runner.signal);
   const membership = membershipFromUnknown(parseJson(line));
@@ -72,17 +72,24 @@ async function trainedCell(job: CellJob, runner: CellRunner, { result, scores }:
   return again ?? train(job, runner);
 }
 
-/** A trained model, asked again; undefined where its run is no longer there, no longer whole or another study's, so that it has to be trained anew. */
+/**
+ * A trained model, asked again; undefined where its run is no longer there, no longer whole or another study's, so that it has to be trained anew. A fault of something else (records, backend) is
+ * thrown: training would meet it too, and would have given the model up.
+ */
 export async function scoreAgain({ cell, identity, folder }: CellJob, { backend }: CellRunner, result: CellResult): Promise<Omit<FinishedCell, 'membership'> | undefined> {
   const run = join(folder, result.run);
-  try {
-    const scores = await scoreRun({ folder: run, studyHash: identity.study, data: dataOf(cell.source, run), backend });
-    await writeResult(folder, { result, scores });
-    return { result, scores };
-  } catch (error) {
-    if (error instanceof AntiphonError) return undefined;
+  const scores = await scoreRun({ folder: run, studyHash: identity.study, data: dataOf(cell.source, run), backend }).catch((error: unknown) => {
+    if (error instanceof AntiphonError && isOfRun(error.code, cell.source)) return undefined;
     throw error;
-  }
+  });
+  if (scores === undefined) return undefined;
+  await writeResult(folder, { result, scores });
+  return { result, scores };
+}
+
+/** Made-up records lie in the run's own folder. */
+function isOfRun(code: ErrorCode, { data }: StudySource): boolean {
+  return code !== 'backend-unavailable' && code !== 'backend-wrong' && (code !== 'data-invalid' || data.type === 'made-up');
 }
 
 async function train({ cell, identity, folder }: CellJob, { backend, signal, show }: CellRunner): Promise<Omit<FinishedCell, 'membership'>> {

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createScorer } from '../../coordinator/evaluate.ts';
@@ -50,6 +50,19 @@ describe('a trained cell without scores', () => {
     // There is nothing left to do: not even its run is needed.
     rmSync(run, { recursive: true });
     expect(await runCell(job, runner)).toEqual({ result, scores: withoutTemperatures(scores), membership: undefined });
+  });
+
+  it('is not given up where only the records are missing: its result stays, and so does its run', async () => {
+    const { job, result, run, data } = await unscored();
+    renameSync(data, `${data}-elsewhere`);
+    await expect(runCell(job, runner)).rejects.toMatchObject({ code: 'data-invalid' });
+    expect((await resumeCell(job)).result).toEqual(result);
+    renameSync(`${data}-elsewhere`, data);
+    expect((await runCell(job, runner)).result).toEqual(result);
+    // A run that is not whole is another matter.
+    writeFileSync(cellFiles(job.folder).scores, '{}');
+    rmSync(join(run, 'checkpoints'), { recursive: true });
+    expect(await scoreAgain(job, runner, result)).toBeUndefined();
   });
 
   it('is not scored by a run of another study, of which it says nothing', async () => {

@@ -5,6 +5,7 @@ import { modelHash } from '../../coordinator/committed-model.ts';
 import { flatOf } from '../../coordinator/model-state.ts';
 import { runFiles } from '../../coordinator/store/run-folder.ts';
 import { openFinishedRun } from '../../deploy/audit/finished-run.ts';
+import { attackRun } from '../../deploy/audit/membership.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
 import { nodePrimitives as primitives } from '../../shared/platform/primitives.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
@@ -37,6 +38,18 @@ describe('a finished run', () => {
     expect(run.ledger.lastCommit).toEqual({ round: 3, modality: 'left', modelOut: modelOuts(linesOf(folder)).at(-1) });
     expect(modelHash(primitives, run.model, 'left')).toBe(run.ledger.lastCommit?.modelOut);
     expect(flatOf(run.model, 'left').some((value) => value !== 0)).toBe(true);
+  });
+
+  it('is attacked with reference models of the rounds that it has committed, and of no others', async () => {
+    const { folder, study, data } = tiny();
+    await writeRun(folder, study, { answer: (_site, round): Answer => (round === 2 || round === 4 ? 'fail' : 'deliver') });
+    // Training asks it before every round.
+    let asked = 0;
+    const signal = Object.defineProperty(new AbortController().signal, 'aborted', { get: () => { asked += 1; return false; } });
+    const report = await attackRun({ folder, data, references: 2, signal });
+    expect(report).toMatchObject({ study: 'tiny', round: 3, references: 2 });
+    expect(report.rows.map(({ on }) => on)).toEqual(['left', 'left', 'left', 'right', 'right', 'right', 'fused', 'fused', 'fused']);
+    expect(asked).toBe(2 * 2);
   });
 
   it('of another run of the same study is not taken: the ledger names another model', async () => {
