@@ -31,13 +31,8 @@ export interface Turns {
 
 export const NO_TURNS: Turns = { reserved: 0, committed: 0, idle: 0 };
 
-/** A COMMIT, as far as it speaks of a model. */
-export interface CommittedModel {
-  readonly round: number;
-  readonly modality: string;
-  /** SHA-256 of that modality's (encoder, head) after the round. */
-  readonly modelOut: string;
-}
+/** A COMMIT, as far as it speaks of a model: `modelOut` is the SHA-256 of that modality's (encoder, head) after the round. */
+export type CommittedModel = Pick<CommitEntry, 'round' | 'modelOut'> & { readonly modality: string };
 
 /** What a ledger says, line by line. The coordinator's state is this fold; sites and auditors check with the same one. */
 export interface LedgerState {
