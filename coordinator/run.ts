@@ -16,6 +16,7 @@ import type { Book } from './book.ts';
 import { reserveRound } from './budget.ts';
 import { checkUpdate, updateNormBound } from './check-update.ts';
 import { loadCommitted, modelHash } from './committed-model.ts';
+import { abortText, endOfSchedule, farewellText } from './ended.ts';
 import { evaluateModel } from './evaluate.ts';
 import type { EventSink, Spent, StudyEvent } from './events.ts';
 import { conductRound, type AbortSignalLike, type RoundOutcome } from './exchange.ts';
@@ -85,7 +86,7 @@ export async function runStudy(context: StudyContext, ports: CoordinatorPorts): 
   if (ports.book.state().ended === undefined) await ports.book.append({ type: 'end', ...end, epsilonSpent: ports.book.state().spent });
   for (const site of ports.hub.ready()) ports.feedLedger(site);
   await ports.cosigned();
-  for (const site of ports.hub.ready()) ports.hub.send(site, { type: 'study-ended', reason: end.reason });
+  for (const site of ports.hub.ready()) ports.hub.send(site, { type: 'study-ended', reason: farewellText(end) });
   return end;
 }
 
@@ -148,7 +149,7 @@ async function nextRound(context: StudyContext, ports: CoordinatorPorts, checkpo
   // plan, reserve (or take up the reserved round that a crash left open)
   if (book.state().open === undefined) {
     const round = book.state().lastRound + 1;
-    if (round > study.schedule.rounds) return ended('completed', `all ${study.schedule.rounds} rounds of the schedule`);
+    if (round > study.schedule.rounds) return { type: 'ended', end: endOfSchedule(study.schedule.rounds, book) };
     const modality = nextModality(context, book.state(), checkpoint.progress);
     const plan = resolved.modalities.get(modality);
     invariant(plan !== undefined, `modality ${modality}`);
@@ -273,8 +274,7 @@ async function conclude(
     seconds: (ports.now() - startedAt) / 1000,
     epsilonSpent: spentForEvent(ports.book.state()),
   };
-  const refused = refusals.map(({ site, reason }) => `; ${site} refused: ${reason}`).join('');
-  ports.emit(verdict.type === 'abort' ? { ...event, reason: `${verdict.reason}${refused}` } : event);
+  ports.emit(verdict.type === 'abort' ? { ...event, reason: abortText({ reason: verdict.reason, refusals }) } : event);
   return checkpoint;
 }
 

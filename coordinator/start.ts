@@ -177,7 +177,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Stu
       if (stage.over !== undefined) {
         options.show(listening);
         const { reason, detail } = stage.over;
-        await farewell({ server, witnesses, sites: unaware, reason, signal: stop.signal });
+        await farewell({ server, witnesses, sites: unaware, end: { reason, detail }, signal: stop.signal });
         return { reason, detail, roundsCommitted: book.state().committedRounds };
       }
       const { backend, evaluationSets } = stage;

@@ -36,7 +36,7 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
       }`,
     },
     { name: 'covers not', text: "a patient's own site, false statements of sites (signed, so attributable), poisoned updates, timing, and what is listed as released without noise" },
-    { name: 'closed', text: ended === undefined ? closed : `yes: ${ended.reason}` },
+    { name: 'closed', text: ended === undefined ? closed : `yes: ${ended.reason}: ${ended.detail.replaceAll(/\p{Cc}/gu, '?')}` },
   ];
 }
 

@@ -22,14 +22,14 @@ describe('a study', () => {
     const round = ['reserve', 'head', 'checkpoint', 'receipt', 'receipt', 'commit', 'head'];
     expect(world.acts.slice(world.acts.indexOf('reserve'), world.acts.indexOf('reserve') + 7)).toEqual(round);
     expect(book.state().ended?.epsilonSpent).toEqual(book.state().spent);
-    for (const site of ['a', 'b', 'c']) expect(hub.messages(site).at(-1)).toEqual({ type: 'study-ended', reason: 'completed' });
+    for (const site of ['a', 'b', 'c']) expect(hub.messages(site).at(-1)).toEqual({ type: 'study-ended', reason: 'completed: all 3 rounds of the schedule' });
   });
 
   it('refunds the sites that refused and no other: a site that failed stays charged', async () => {
     const spentAfter = async (answers: Readonly<Record<string, Answer>>): Promise<number> => {
       const world = newWorld();
       const { end, book, events } = await startStudy(world, study(1, 0.5), (site) => answers[site] ?? 'nothing');
-      expect((await end).reason).toBe('completed');
+      expect((await end).reason).toBe('failed');
       expect(problemOf(world)).toBeUndefined();
       const refused = Object.keys(answers).filter((site) => answers[site] === 'refuse');
       const [abort] = bodiesOf(world.lines.disk()).filter((body) => body.type === 'abort');
@@ -42,6 +42,23 @@ describe('a study', () => {
     expect(all).toBeGreaterThan(0.3);
     expect(await spentAfter({ a: 'refuse', b: 'fail' })).toBe(all);
     expect(await spentAfter({ a: 'refuse', b: 'refuse' })).toBe(0);
+  });
+
+  it('of which no round committed has failed, and says of what; with one committed it is completed, and says how many are not', async () => {
+    const none = newWorld();
+    const refused = await startStudy(none, study(3, 0.5), () => 'refuse');
+    const end = await refused.end;
+    expect(end.reason).toBe('failed');
+    expect(end.detail).toMatch(/^none of the 3 rounds committed: the last, round 3: .*; a refused: limits-exceeded: enough; b refused: limits-exceeded: enough$/);
+    expect(refused.book.state().ended).toMatchObject(end);
+    expect(problemOf(none)).toBeUndefined();
+    expect(none.checkpoints.size).toBe(0);
+    for (const site of ['a', 'b', 'c']) expect(refused.hub.messages(site).at(-1)).toEqual({ type: 'study-ended', reason: `failed: ${end.detail}` });
+    const some = newWorld();
+    const { end: other, events } = await startStudy(some, study(4), (_site, round) => (round < 3 ? 'fail' : 'deliver'));
+    expect(await other).toEqual({ reason: 'completed', detail: '2 of 4 rounds committed, 2 aborted (the last, round 2: 0 of 1 sites delivered, 1 were needed)' });
+    expect(problemOf(some)).toBeUndefined();
+    expect(events.filter((event) => event.type === 'round-ended' && event.outcome === 'committed')).toHaveLength(2);
   });
 
   it('ends with its budget: the round that would exceed it is neither reserved nor offered', async () => {
