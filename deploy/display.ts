@@ -6,6 +6,7 @@ import { fusionRows } from '../coordinator/report/fusion-rows.ts';
 import { legendLine } from '../coordinator/report/glossary.ts';
 import { NO_EPSILON, NO_PRIVACY } from '../coordinator/report/no-privacy.ts';
 import { roundsText } from '../coordinator/report/rounds-text.ts';
+import { epsilonFigure } from '../shared/epsilon-text.ts';
 import type { Evaluation, Metrics, Robustness } from '../shared/fusion/evaluation.ts';
 import { counted } from '../shared/plural.ts';
 
@@ -144,7 +145,7 @@ function endText(spent: EpsilonPairOfDelta, started: Started | undefined, bold: 
 }
 
 function figure(epsilon: number | null): string {
-  return epsilon === null ? 'infinity' : String(Number(epsilon.toFixed(3)));
+  return epsilon === null ? 'infinity' : String(Number(epsilonFigure(epsilon, 3)));
 }
 
 function privacyText({ protection, budget }: Started): string {

@@ -1,3 +1,4 @@
+import { AntiphonError } from '../shared/errors.ts';
 import type { EpsilonPair } from '../shared/privacy/accountant.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
 import { ACCOUNTANTS, epsilonAfter, milestones, noiseFor, roundsThatFit, type Plan } from './plan-model.ts';
@@ -15,7 +16,7 @@ export interface PlanAnswer {
   readonly budget: number | undefined;
   /** Of all modalities. */
   readonly noiseMultiplier: number;
-  /** What each accountant asks for; undefined where the noise was given. */
+  /** What each accountant asks for; undefined where the noise was given. Infinite where no noise would be enough by the one that does not bind. */
   readonly calibrated: EpsilonPair | undefined;
   /** After the whole plan. */
   readonly epsilon: EpsilonPair;
@@ -29,8 +30,9 @@ const POINTS_OF_CURVE = 33;
 
 /** Everything that is known about a plan, from one of: a budget (then the noise is looked for), a noise multiplier, both. */
 export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: PlanQuestion): PlanAnswer {
-  const calibrated = given === undefined && budget !== undefined ? both((accountant) => noiseFor(accountant, plan, budget)) : undefined;
-  const noiseMultiplier = given ?? calibrated?.[plan.adaptive?.binding ?? 'pld'] ?? NaN;
+  const binding = plan.adaptive?.binding ?? 'pld';
+  const calibrated = given === undefined && budget !== undefined ? both((accountant) => (accountant === binding ? noiseFor(accountant, plan, budget) : noiseOrNone(accountant, plan, budget))) : undefined;
+  const noiseMultiplier = given ?? calibrated?.[binding] ?? NaN;
   return {
     plan,
     budget,
@@ -46,6 +48,16 @@ export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: Pl
   };
 }
 
+/** What is told for comparison only must not keep back the answer. */
+function noiseOrNone(accountant: keyof EpsilonPair, plan: Plan, budget: number): number {
+  try {
+    return noiseFor(accountant, plan, budget);
+  } catch (error) {
+    if (error instanceof AntiphonError && error.code === 'study-invalid') return Infinity;
+    throw error;
+  }
+}
+
 function both(valueOf: (accountant: keyof EpsilonPair) => number): EpsilonPair {
   const [pld = NaN, rdp = NaN] = ACCOUNTANTS.map(valueOf);
   return { pld, rdp };
@@ -55,7 +67,7 @@ function both(valueOf: (accountant: keyof EpsilonPair) => number): EpsilonPair {
 export function planJson({ plan, budget, noiseMultiplier, calibrated, epsilon, roundsThatFit: fit, curve }: PlanAnswer): Record<string, unknown> {
   return {
     noiseMultiplier,
-    ...(calibrated === undefined ? {} : { noiseMultiplierRdp: calibrated.rdp }),
+    ...(calibrated === undefined ? {} : { noiseMultiplierRdp: Number.isFinite(calibrated.rdp) ? calibrated.rdp : null }),
     epsilon,
     delta: plan.delta,
     ...(budget === undefined ? {} : { budget }),

@@ -1,12 +1,14 @@
 import Table from 'cli-table3';
 import { createColors } from 'picocolors';
+import { epsilonFigure } from '../shared/epsilon-text.ts';
 import type { GaussianEvent } from '../shared/privacy/event.ts';
 import type { PlanAnswer } from './plan-answer.ts';
 import type { EpsilonPair } from '../shared/privacy/accountant.ts';
+import { LARGEST_NOISE } from '../shared/privacy/calibrate.ts';
 import { isForPld, MOST_ROUNDS, type Plan } from './plan-model.ts';
 
 export function epsilonText(epsilon: number): string {
-  return epsilon === Infinity ? 'infinity' : epsilon >= 100 ? epsilon.toFixed(2) : epsilon.toFixed(4);
+  return epsilon === Infinity ? 'infinity' : epsilonFigure(epsilon, epsilon >= 100 ? 2 : 4);
 }
 
 export function countText(rounds: number): string {
@@ -46,7 +48,7 @@ export function headlines({ plan, budget, noiseMultiplier, calibrated, epsilon, 
   const fit = roundsThatFit === undefined ? [] : [[`${unit}s that fit`, `${countText(roundsThatFit.pld)} by PLD, ${countText(roundsThatFit.rdp)} by RDP; ${plan.rounds} planned`] as const];
   return [
     ...(budget === undefined ? [] : [['budget', `epsilon ${budget} at delta ${plan.delta}`] as const]),
-    ['noise multiplier', calibrated === undefined ? `${noiseMultiplier}, as given` : binding === 'pld' ? `${calibrated.pld} is enough by PLD; by RDP it would be ${calibrated.rdp}` : `${calibrated.rdp} is enough by RDP, which the study binds`],
+    ['noise multiplier', calibrated === undefined ? `${noiseMultiplier}, as given` : binding === 'pld' ? `${calibrated.pld} is enough by PLD; ${calibrated.rdp === Infinity ? `by RDP none is (no more than ${LARGEST_NOISE} is tried)` : `by RDP it would be ${calibrated.rdp}`}` : `${calibrated.rdp} is enough by RDP, which the study binds`],
     ['epsilon', `${epsilonText(epsilon.pld)} by PLD, ${epsilonText(epsilon.rdp)} by RDP, after ${plan.rounds} ${unit}${plan.rounds === 1 ? '' : 's'}, at delta ${plan.delta}`],
     ...fit,
   ];

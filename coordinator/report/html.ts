@@ -7,9 +7,10 @@ export function percent(share: number, digits = 1): string {
   return `${(100 * share).toFixed(digits)} %`;
 }
 
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Numbers, unless `kind` says that its cells are words. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], kind?: 'prose'): string {
   const cells = (tag: string, row: readonly string[]): string => row.map((cell) => `<${tag}>${cell}</${tag}>`).join('');
-  return scrolling(`<table><thead><tr>${cells('th', head)}</tr></thead><tbody>${rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('')}</tbody></table>`);
+  return scrolling(`<table${kind === undefined ? '' : ` class="${kind}"`}><thead><tr>${cells('th', head)}</tr></thead><tbody>${rows.map((row) => `<tr>${cells('td', row)}</tr>`).join('')}</tbody></table>`);
 }
 
 /** Scrolls where it is wider than the page, by keys too; a shadow at the edge (style.ts) says that there is more. */

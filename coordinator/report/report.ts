@@ -1,3 +1,4 @@
+import { epsilonFigure } from '../../shared/epsilon-text.ts';
 import type { Evaluation, Metrics } from '../../shared/fusion/evaluation.ts';
 import type { EpsilonOfDelta, StudyEvent } from '../events.ts';
 import { chartScript, chartsOf } from './charts.ts';
@@ -30,7 +31,7 @@ export function renderReport({ events, studyYaml, plotLibrary }: ReportInput): s
     `<header><p class="eyebrow">Antiphon study report</p><h1>${escapeHtml(title)}</h1><p class="muted">${escapeHtml(statusOf(ended))}</p></header>`,
     figures({ started, ended, test, rounds }),
     `<section><h2>Rounds</h2><div class="charts"><figure><figcaption>Accuracy on the selection part</figcaption><div id="accuracy"></div></figure>${started?.protection === 'none' ? '' : '<figure><figcaption>Epsilon spent against the budget</figcaption><div id="epsilon"></div></figure>'}</div>${accountantNote(started)}</section>`,
-    test === undefined ? '<section><h2>Result</h2><p>The study declares no evaluation records, so there is no accuracy to show.</p></section>' : resultSection(test, started),
+    test === undefined ? `<section><h2>Result</h2><p>${untested({ ended, rounds }).sentence}</p></section>` : resultSection(test, started),
     tested === undefined ? '' : robustnessSection(tested, started),
     privacySection(started, ended),
     sitesSection(started, of('site')),
@@ -53,7 +54,7 @@ function statusOf(ended: Of<'ended'> | undefined): string {
 }
 
 export function epsilonText({ epsilon, delta }: EpsilonOfDelta): string {
-  return epsilon === null ? '∞ (no privacy)' : `${epsilon.toFixed(3)} at δ = ${delta}`;
+  return epsilon === null ? '∞ (no privacy)' : `${epsilonFigure(epsilon, 3)} at δ = ${delta}`;
 }
 
 function figures(input: { readonly started: Of<'started'> | undefined; readonly ended: Of<'ended'> | undefined; readonly test: Evaluation | undefined; readonly rounds: readonly Of<'round-ended'>[] }): string {
@@ -61,13 +62,21 @@ function figures(input: { readonly started: Of<'started'> | undefined; readonly 
   const spent = ended?.epsilonSpent ?? rounds.at(-1)?.epsilonSpent;
   const budget = started?.budget.epsilon;
   const cards: readonly (readonly [string, string, string])[] = [
-    ['Fused accuracy', test === undefined ? '–' : percent(test.fused.hybrid.accuracy), test === undefined ? 'no evaluation' : `${test.samples} test samples`],
-    ['Epsilon spent', spent === undefined ? '–' : spent.epsilon === null ? '∞' : spent.epsilon.toFixed(2), spent?.epsilon === null ? 'no privacy' : `of ${budget ?? '∞'}, δ = ${spent?.delta ?? '–'}`],
+    ['Fused accuracy', test === undefined ? '–' : percent(test.fused.hybrid.accuracy), test === undefined ? untested({ ended, rounds }).short : `${test.samples} test samples`],
+    ['Epsilon spent', spent === undefined ? '–' : spent.epsilon === null ? '∞' : epsilonFigure(spent.epsilon, 2), spent?.epsilon === null ? 'no privacy' : `of ${budget ?? '∞'}, δ = ${spent?.delta ?? '–'}`],
     ['Calibration error', test === undefined ? '–' : percent(test.fused.hybrid.ece15), test === undefined ? 'ECE, 15 bins' : `ECE, 15 bins; ${percent(test.fused.hybrid.ece15Perfect)} if perfect`],
     ['Rounds committed', String(rounds.filter(({ outcome }) => outcome === 'committed').length), `of ${started?.rounds ?? '?'} planned${ended?.roundsPerModality === undefined ? '' : `: ${roundsText(ended.roundsPerModality)}`}`],
     ['Sites', String(started?.sites.length ?? 0), `${started?.modalities.length ?? 0} modalities`],
   ];
   return `<div class="cards">${cards.map(([name, value, note]) => `<div class="card"><span>${name}</span><b>${escapeHtml(value)}</b><small>${escapeHtml(note)}</small></div>`).join('')}</div>`;
+}
+
+/** Why there is no number of the test part. */
+function untested({ ended, rounds }: { readonly ended: Of<'ended'> | undefined; readonly rounds: readonly Of<'round-ended'>[] }): { readonly short: string; readonly sentence: string } {
+  const committed = ended?.roundsCommitted ?? rounds.filter(({ outcome }) => outcome === 'committed').length;
+  if (committed === 0) return { short: 'no round committed', sentence: 'No round committed, so there is no trained model, and no accuracy to show.' };
+  if (ended?.reason !== 'completed' && ended?.reason !== 'budget-exhausted') return { short: 'not ended yet', sentence: 'The test part, where a study declares one, is looked at once, when all its rounds are over: this one has not come so far.' };
+  return { short: 'no evaluation records', sentence: 'The study declares no evaluation records, so there is no accuracy to show.' };
 }
 
 function metricRow(name: string, m: Metrics): readonly string[] {
@@ -84,11 +93,12 @@ function resultSection(test: Evaluation, started: Of<'started'> | undefined): st
 ${TERMS}
 <div class="charts"><figure><figcaption>Reliability of the fused answer: accuracy by confidence</figcaption><div id="reliability"></div></figure>
 <figure><figcaption>Confusion of the fused answer, in samples</figcaption>${confusionTable(confusion, started?.classes ?? [])}</figure></div>
-<h3>${weightsTitle(started?.pool ?? 'robust')}</h3>${table(['modality', 'weight', 'samples'], weights)}</section>`;
+<h3>${weightsTitle(started?.pool ?? 'robust')}</h3>${table(['modality', 'weight', 'samples'], weights)}
+<p class="note">Of each modality the mean is over the samples that have it: those of one sample add up to 1, these means need not.</p></section>`;
 }
 
 function weightsTitle(pool: Of<'started'>['pool']): string {
-  const where = 'Mean fusion weight, where a sample has the modality';
+  const where = 'Mean fusion weight';
   return pool === 'robust' ? `${where} (in the log and linear pools; the study's rule, the robust product, has no weights)` : where;
 }
 
@@ -172,5 +182,5 @@ function problemsSection(rounds: readonly Of<'round-ended'>[], failures: readonl
     ...rounds.filter(({ outcome }) => outcome === 'aborted').map(({ round, reason }) => [`round ${round}`, 'aborted', escapeHtml(reason ?? '')]),
     ...failures.slice(0, 200).map(({ site, code, message }) => [escapeHtml(site ?? 'a stranger'), escapeHtml(code), escapeHtml(message)]),
   ];
-  return rows.length === 0 ? '' : `<section><h2>What went wrong</h2>${table(['where', 'what', 'why'], rows)}</section>`;
+  return rows.length === 0 ? '' : `<section><h2>What went wrong</h2>${table(['where', 'what', 'why'], rows, 'prose')}</section>`;
 }

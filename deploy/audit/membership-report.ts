@@ -1,3 +1,4 @@
+import { epsilonFigure } from '../../shared/epsilon-text.ts';
 import type { OperatingPoint } from '../../shared/privacy/membership.ts';
 import type { MembershipReport, MembershipRow } from './membership.ts';
 import type { Findings } from './findings.ts';
@@ -20,7 +21,7 @@ export function membershipFindings(report: MembershipReport): Findings {
   const notes = [
     ...(unresolved === undefined ? [] : [`* too few others (${unresolved.nonMembers}) to resolve that rate; what is found without a single false one is given instead.`]),
     Number.isFinite(epsilon)
-      ? `The ledger's epsilon ${epsilon.toFixed(3)} (delta ${delta}) allows no attack to find more than ${limit(0.01, { epsilon, delta })} at 1 % false, whoever the patient is.`
+      ? `The ledger's epsilon ${epsilonFigure(epsilon, 3)} (delta ${delta}) allows no attack to find more than ${limit(0.01, { epsilon, delta })} at 1 % false, whoever the patient is.`
       : 'The study ran without privacy: nothing bounds what an attack may find.',
     'A report, not a proof: a stronger attack may find more, and a difference between training and test patients may look like membership.',
     UNCHARGED,

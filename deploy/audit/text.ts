@@ -3,6 +3,7 @@ import { tableStyle } from '../display.ts';
 import { createColors } from 'picocolors';
 import { legendLine } from '../../coordinator/report/glossary.ts';
 import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
+import { epsilonFigure } from '../../shared/epsilon-text.ts';
 import type { PlanEntry } from '../../shared/ledger/entry.ts';
 import { EVERY_OTHER_SITE } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
@@ -117,7 +118,7 @@ function finite(value: number): number | null {
 }
 
 export function figure(epsilon: number): string {
-  return Number.isFinite(epsilon) ? epsilon.toFixed(4) : 'infinity';
+  return Number.isFinite(epsilon) ? epsilonFigure(epsilon, 4) : 'infinity';
 }
 
 function short(epsilon: string): string {

@@ -82,5 +82,5 @@ export function experimentPage(input: { readonly name: string; readonly descript
     glossarySection(['epsilon', 'ece', 'robust', 'pools', 'product', 'mla']),
     `<footer>${SOFTWARE}</footer>`,
   ].join('\n');
-  return renderPage({ title: `${name}: experiment`, body, charts: plots.flat(), script: PLOT_SCRIPT, plotLibrary });
+  return renderPage({ wide: true, title: `${name}: experiment`, body, charts: plots.flat(), script: PLOT_SCRIPT, plotLibrary });
 }

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { loadPlotLibrary } from '../../coordinator/report/page.ts';
+import { epsilonFigure } from '../../shared/epsilon-text.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/platform/atomic-file.ts';
 import type { BackendChoice } from '../../shared/platform/backend-choice.ts';
@@ -131,7 +132,7 @@ async function work(shift: { readonly run: ExperimentRun; readonly readings: rea
       finished.set(cell, outcome);
       const { epsilon } = outcome.result.spent;
       const results = readResults(readings.filter((reading) => reading.cell === cell), () => outcome, { degraded: false });
-      progress.finished(cell, { seconds: secondsOf(), failed: false, text: `${accuracyText(results)}, epsilon ${epsilon?.toFixed(3) ?? 'infinity'}` });
+      progress.finished(cell, { seconds: secondsOf(), failed: false, text: `${accuracyText(results)}, epsilon ${epsilon === null ? 'infinity' : epsilonFigure(epsilon, 3)}` });
     } catch (error) {
       if (stopped()) return;
       const message = error instanceof AntiphonError ? error.message : `unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 import { createColors } from 'picocolors';
 import { tableStyle } from '../display.ts';
+import { epsilonFigure } from '../../shared/epsilon-text.ts';
 import type { DegradedMetrics } from '../../shared/fusion/evaluation.ts';
 import { poolName } from '../../coordinator/report/fusion-rows.ts';
 import type { Reading } from './grid.ts';
@@ -63,7 +64,7 @@ function rowOf(line: Line, { modalities, attacked }: { readonly modalities: read
     `${of(({ test }) => test.confAccLow)} (${Number(low.toFixed(1))})`,
     of(({ kept }) => kept),
     ...modalities.map((name) => of(({ alone }) => alone[name] ?? null)),
-    spent.length === 0 ? '∞' : String(Number(Math.max(...spent).toFixed(3))),
+    spent.length === 0 ? '∞' : String(Number(epsilonFigure(Math.max(...spent), 3))),
     ...(attacked ? [areaText(results.flatMap(({ attack }) => attack?.auc ?? [])), of(({ attack }) => attack?.tpr[0] ?? null), of(({ attack }) => attack?.tpr[1] ?? null)] : []),
   ];
 }

@@ -1,7 +1,7 @@
 import { AntiphonError } from '../errors.ts';
 
 const SMALLEST = 0.05;
-const LARGEST = 1e4;
+export const LARGEST_NOISE = 1e4;
 /** Multipliers with five digits, in order: mantissas 10000 .. 99999 of each power of ten. */
 const PER_DECADE = 90_000;
 
@@ -25,7 +25,7 @@ function indexAbove(multiplier: number): number {
  */
 export function calibrateNoiseMultiplier(input: { readonly targetEpsilon: number; readonly epsilonOf: (noiseMultiplier: number) => number }): number {
   const { targetEpsilon, epsilonOf } = input;
-  const [lowest, highest] = [indexAbove(SMALLEST), indexAbove(LARGEST)];
+  const [lowest, highest] = [indexAbove(SMALLEST), indexAbove(LARGEST_NOISE)];
   /** ln(epsilon / target); NaN is no success. */
   const excessAt = (index: number): number => {
     const epsilon = epsilonOf(multiplierAt(index));
@@ -47,8 +47,8 @@ export function calibrateNoiseMultiplier(input: { readonly targetEpsilon: number
       high = { index, excess, weight: 1 };
     } else {
       if (index === highest) {
-        const found = Number(epsilonOf(LARGEST).toPrecision(4));
-        const what = `even a noise multiplier of ${LARGEST} gives ${found}`;
+        const found = Number(epsilonOf(LARGEST_NOISE).toPrecision(4));
+        const what = `even a noise multiplier of ${LARGEST_NOISE} gives ${found}`;
         throw new AntiphonError('study-invalid', `no noise reaches epsilon ${targetEpsilon}: ${what}; raise epsilon or delta, or plan fewer rounds`);
       }
       if (high !== undefined && last === 'low') high = { ...high, weight: high.weight / 2 };

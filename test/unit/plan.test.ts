@@ -96,6 +96,17 @@ describe('a plan', () => {
     expect(Object.keys(planJson(epsilon))).not.toContain('budget');
   });
 
+  it('is answered where no noise is enough for the accountant that does not bind, which says so', () => {
+    const answer = answerPlan({ plan: { ...single, rounds: 3 }, epsilon: 1e-5, noiseMultiplier: undefined });
+    expect(answer.epsilon.pld).toBeLessThanOrEqual(1e-5);
+    expect(answer.calibrated?.rdp).toBe(Infinity);
+    expect(planJson(answer)).toMatchObject({ noiseMultiplierRdp: null });
+    const text = formatPlan(answer, { color: false, out: undefined });
+    expect(text).toContain('is enough by PLD; by RDP none is (no more than 10000 is tried)');
+    expect(text).toMatch(/by PLD, 0\.00\d+ by RDP/);
+    expect(() => answerPlan({ plan: { ...single, rounds: 3, delta: 1e-12 }, epsilon: 1e-7, noiseMultiplier: undefined })).toThrow(/no noise reaches epsilon 1e-7: even a noise multiplier of 10000/);
+  });
+
   it('is followed along the way at few rounds, the first and the last among them', () => {
     expect(milestones(5, 33)).toEqual([1, 2, 3, 4, 5]);
     const many = milestones(14_063, 20);
