@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { freemem } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { stringify } from 'yaml';
 import { enrolSite } from '../client/enrol.ts';
@@ -84,7 +84,7 @@ export async function simulate(input: SimulateInput): Promise<Simulation> {
     }
     // 3. antiphon site start: one process per site as long as memory allows
     const groups = groupByMemory(homes);
-    const sites = groups.map((group) => startChild(['site', 'start', '--home', ...group, '--events'], signal));
+    const sites = groups.map((group) => startChild(['site', 'start', '--home', ...group, '--events'], signal, `the process of ${group.length === 1 ? 'site' : 'sites'} ${group.map((home) => basename(home)).join(', ')}`, `; the same command with --out ${folder} goes on where it stopped`));
     children.push(...sites);
     // 4. until the coordinator has ended; a site that dies ends the simulation
     await Promise.race([coordinator.ended, ...sites.map(({ failed }) => failed)]);
@@ -125,8 +125,8 @@ export interface Child {
   readonly stop: () => Promise<void>;
 }
 
-/** `antiphon ARGS` as a process that ends with this one. */
-export function startChild(args: readonly string[], signal: AbortSignal): Child {
+/** `antiphon ARGS` as a process that ends with this one; `name` and `advice` are what is said of it where it ends without a word of its own. */
+export function startChild(args: readonly string[], signal: AbortSignal, name = `\`antiphon ${args.slice(0, 2).join(' ')}\``, advice = ''): Child {
   const child: ChildProcess = spawn(process.execPath, [process.argv[1] ?? '', ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     // A group of its own: Ctrl-C in the terminal reaches `simulate` alone, which stops its children once and in order.
@@ -145,9 +145,11 @@ export function startChild(args: readonly string[], signal: AbortSignal): Child 
   });
   const ended = new Promise<void>((settle, reject) => {
     child.on('error', reject);
-    child.on('close', (code) => {
+    child.on('close', (code, killedBy) => {
       if (code === 0) settle();
-      else reject(signal.aborted ? new AntiphonError('interrupted', 'stopped') : new AntiphonError(codeOf(code), errors.trim().replace(/^antiphon: /, '') || `\`antiphon ${args.slice(0, 2).join(' ')}\` ended with code ${code ?? 'none'}`));
+      else if (signal.aborted) reject(new AntiphonError('interrupted', 'stopped'));
+      else if (killedBy !== null) reject(new AntiphonError('study-failed', `${name} was ended from outside, by ${killedBy}${killedBy === 'SIGKILL' ? ', as a machine out of memory does' : ''}${advice}`));
+      else reject(new AntiphonError(codeOf(code), errors.trim().replace(/^antiphon: /, '') || `${name} ended with code ${code ?? 'none'}`));
     });
   });
   const failed = ended.then(() => new Promise<never>(() => undefined));

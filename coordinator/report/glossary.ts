@@ -3,7 +3,7 @@ import { escapeHtml } from './html.ts';
 /** Words of the pages and tables that not every reader knows; the same everywhere. */
 const WORDS = {
   epsilon: ['epsilon, delta', 'by how much one patient can change what anybody sees: every outcome is at most e^epsilon times as likely with that patient as without, but for a probability delta; smaller is more private'],
-  pld: ['PLD', 'epsilon by privacy loss distributions: the tight bound, for a schedule that was fixed before any data were touched'],
+  pld: ['PLD', 'epsilon by privacy loss distributions: the tight bound, for a schedule that was fixed before any data were touched, or one all of whose steps have the same sampling rate and noise, whichever modality they train'],
   rdp: ['RDP', 'epsilon by Rényi differential privacy at the one order that the PLAN fixed: usually larger, and valid whatever later rounds depend on'],
   clique: ['clique', 'sites that one patient may all be at: their spending adds up, and the worst clique counts'],
   q: ['q', 'sampling rate: the probability with which a step takes each patient'],

@@ -177,10 +177,13 @@ function modalityTable(started: Of<'started'> | undefined): string {
   return table(['modality', 'encoder', 'weights', 'rounds x steps', 'sampling rate', 'clip norm', 'noise multiplier'], rows);
 }
 
+const FAILURES_SHOWN = 200;
+
 function problemsSection(rounds: readonly Of<'round-ended'>[], failures: readonly Of<'failure'>[]): string {
   const rows = [
     ...rounds.filter(({ outcome }) => outcome === 'aborted').map(({ round, reason }) => [`round ${round}`, 'aborted', escapeHtml(reason ?? '')]),
-    ...failures.slice(0, 200).map(({ site, code, message }) => [escapeHtml(site ?? 'a stranger'), escapeHtml(code), escapeHtml(message)]),
+    ...failures.slice(0, FAILURES_SHOWN).map(({ site, code, message }) => [escapeHtml(site ?? 'a stranger'), escapeHtml(code), escapeHtml(message)]),
+    ...(failures.length > FAILURES_SHOWN ? [[`${failures.length - FAILURES_SHOWN} more`, '', 'all are in metrics.jsonl']] : []),
   ];
   return rows.length === 0 ? '' : `<section><h2>What went wrong</h2>${table(['where', 'what', 'why'], rows, 'prose')}</section>`;
 }

@@ -3,19 +3,20 @@ import { escapeHtml, table } from '../../coordinator/report/html.ts';
 import { NO_PRIVACY } from '../../coordinator/report/no-privacy.ts';
 import { loadPlotLibrary, renderPage } from '../../coordinator/report/page.ts';
 import { fromDecimal } from '../../shared/ledger/decimal.ts';
-import { overlapCliques, siteHistories } from '../../shared/ledger/spending.ts';
+import { siteHistories } from '../../shared/ledger/spending.ts';
 import type { AuditedRound } from '../../shared/ledger/verify.ts';
 import { worstPld } from '../../shared/privacy/accountant.ts';
-import { everyClique } from '../../shared/privacy/composition.ts';
+import { mergeEqual } from '../../shared/privacy/merge.ts';
+import { groupBy } from '../experiment/group-by.ts';
 import type { AuditReport, CurvePoint } from './run.ts';
-import { believedText, figure, hasPrivacy, HEADLINES, statements } from './text.ts';
+import { believedText, cutText, figure, hasPrivacy, HEADLINES, statements } from './text.ts';
 import { counted } from '../../shared/plural.ts';
 
 const CURVES = 6;
 
 /** The audit as one self-contained page. */
 export async function renderAuditPage(report: AuditReport): Promise<string> {
-  const { audit, verdict, problems, source, signatures, seconds, cliques, sites, rounds, disclosures, witnesses, copies, spendLogs } = report;
+  const { audit, verdict, problems, source, signatures, seconds, cliques, cliqueCount, sites, rounds, disclosures, witnesses, copies, spendLogs } = report;
   const title = audit.state.plan?.studyName ?? 'ledger';
   const believed = believedText(report);
   const charts = chartsOf(report);
@@ -34,8 +35,8 @@ export async function renderAuditPage(report: AuditReport): Promise<string> {
   function believedSections(): string {
     return [
       section('What is stated', `<dl>${statements(report).map(({ name, text }) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(text)}</dd>`).join('')}</dl>`),
-      charts.rounds.length === 0 ? '' : section('Epsilon over the rounds', '<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)</figcaption><div id="cliques"></div></figure></div>'),
-      cliques.length === 0 ? '' : section('Cliques', table(['sites', 'epsilon (PLD)', 'epsilon (RDP)'], cliques.map((clique) => [escapeHtml(clique.sites.join(' + ')), figure(clique.pld), figure(clique.rdp)]))),
+      charts.rounds.length === 0 ? '' : section('Epsilon over the rounds', `<div class="charts"><figure><figcaption>Worst-off patient, by both accountants</figcaption><div id="epsilon"></div></figure><figure><figcaption>By clique: sites that one patient may all be at (PLD)${cutText(charts.cliques.reduce((sum, { count }) => sum + count, 0), cliqueCount)}</figcaption><div id="cliques" class="rows"></div></figure></div>`),
+      cliques.length === 0 ? '' : section(`Cliques${cutText(cliques.length, cliqueCount)}`, table(['sites', 'epsilon (PLD)', 'epsilon (RDP)'], cliques.map((clique) => [escapeHtml(clique.sites.join(' + ')), figure(clique.pld), figure(clique.rdp)]))),
       sites.length === 0 ? '' : section('Sites', table(['site', 'modality', 'steps charged', 'delivered', 'epsilon (PLD)', 'epsilon (RDP)'], sites.map((site) => [escapeHtml(site.site), escapeHtml(site.modality), String(site.steps), String(site.delivered), figure(site.pld), figure(site.rdp)]))),
       section('Rounds', rounds.count === 0 ? '<p>No round yet.</p>' : roundsTable(rounds)),
       section(
@@ -74,29 +75,33 @@ interface AuditCharts {
   readonly pld: readonly number[];
   readonly rdp: readonly number[];
   readonly budget: number | null;
-  readonly cliques: readonly { readonly name: string; readonly values: readonly (number | null)[] }[];
+  readonly cliques: readonly { readonly name: string; readonly count: number; readonly values: readonly number[] }[];
 }
 
 /** Without a point where the study had no privacy: an infinite epsilon is not drawn. */
-function chartsOf({ audit, curve }: AuditReport): AuditCharts {
+function chartsOf({ audit, curve, cliques }: AuditReport): AuditCharts {
   const finite = curve.filter(({ spent }) => Number.isFinite(fromDecimal(spent.pld)));
-  const names = new Map(finite.length === 0 ? [] : cliquesAt(audit.state, finite.at(-1)).map(({ name }) => [name, name]));
-  const byRound = finite.map((point) => new Map(cliquesAt(audit.state, point).map(({ name, epsilon }) => [name, epsilon])));
   return {
     rounds: finite.map(({ round }) => round),
     pld: finite.map(({ spent }) => fromDecimal(spent.pld)),
     rdp: finite.map(({ spent }) => fromDecimal(spent.rdp)),
     budget: audit.state.plan === undefined ? null : fromDecimal(audit.state.plan.budget.epsilon),
-    cliques: [...names.keys()].map((name) => ({ name, values: byRound.map((at) => at.get(name) ?? null) })),
+    cliques: finite.length === 0 ? [] : cliqueCurves(audit.state, cliques.map(({ sites }) => sites), finite),
   };
 }
 
-/** The worst few cliques of the whole study, as they stood at this round. */
-function cliquesAt(state: AuditReport['audit']['state'], point: CurvePoint | undefined): readonly { readonly name: string; readonly epsilon: number }[] {
-  const { plan } = state;
-  if (plan === undefined || point === undefined) return [];
+/** Of the worst few cliques as the rounds went on; those that spent alike all along are one line. */
+function cliqueCurves({ plan }: AuditReport['audit']['state'], cliques: readonly (readonly string[])[], points: readonly CurvePoint[]): AuditCharts['cliques'] {
+  if (plan === undefined) return [];
   const delta = fromDecimal(plan.budget.delta);
-  return everyClique({ sites: siteHistories(plan, point.charged), cliques: overlapCliques(state) }, CURVES).map((clique) => ({ name: clique.sites.join(' + '), epsilon: worstPld({ cliques: [clique], delta }).epsilon }));
+  const histories = points.map(({ charged }) => new Map(siteHistories(plan, charged).map(({ site, events }) => [site, events])));
+  const curves = cliques.map((sites) => ({ sites, events: histories.map((at) => mergeEqual(sites.flatMap((site) => at.get(site) ?? []))) }));
+  return [...groupBy(curves, ({ events }) => JSON.stringify(events)).values()].slice(0, CURVES).flatMap((alike) => {
+    const [first] = alike;
+    if (first === undefined) return [];
+    const others = alike.length - 1;
+    return [{ name: `${first.sites.join(' + ')}${others === 0 ? '' : ` (and ${others} alike)`}`, count: alike.length, values: first.events.map((events) => worstPld({ cliques: [{ sites: first.sites, events }], delta }).epsilon) }];
+  });
 }
 
 const SCRIPT = `

@@ -5,7 +5,7 @@ import { chargesAfter, overlapCliques, siteHistories, type ChargedSteps } from '
 import { createVerifier, isPldCheck, type AuditedRound, type LedgerAudit, type LedgerVerifier, type LedgerWatcher } from '../../shared/ledger/verify.ts';
 import { AntiphonError } from '../../shared/errors.ts';
 import { epsilonOf, type EpsilonPair } from '../../shared/privacy/accountant.ts';
-import { everyClique } from '../../shared/privacy/composition.ts';
+import { countCliques, everyClique } from '../../shared/privacy/composition.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import { compareCopies } from './copies.ts';
 import { deferSignatures } from './deferred.ts';
@@ -27,6 +27,8 @@ export interface AuditReport {
   readonly disclosures: readonly DisclosureEntry[];
   readonly curve: readonly CurvePoint[];
   readonly cliques: readonly (EpsilonPair & { readonly sites: readonly string[] })[];
+  /** Of which `cliques` are the worst. */
+  readonly cliqueCount: number;
   readonly sites: readonly SiteFacts[];
   readonly witnesses: readonly WitnessCheck[];
   readonly spendLogs: readonly SpendCheck[];
@@ -167,13 +169,14 @@ async function pass(source: LineSource, verifier: LedgerVerifier, before: (text:
   }
 }
 
-function facts(state: LedgerState, delivered: ReadonlyMap<string, number>): Pick<AuditReport, 'cliques' | 'sites'> {
+function facts(state: LedgerState, delivered: ReadonlyMap<string, number>): Pick<AuditReport, 'cliques' | 'cliqueCount' | 'sites'> {
   const { plan } = state;
-  if (plan === undefined) return { cliques: [], sites: [] };
+  if (plan === undefined) return { cliques: [], cliqueCount: 0, sites: [] };
   const charged = chargesAfter(state);
   const settings = { delta: fromDecimal(plan.budget.delta), rdpOrder: fromDecimal(plan.accountant.rdpOrder) };
   const histories = siteHistories(plan, charged);
-  const cliques = everyClique({ sites: histories, cliques: overlapCliques(state) }, MAX_CLIQUES)
+  const composition = { sites: histories, cliques: overlapCliques(state) };
+  const cliques = everyClique(composition, { limit: MAX_CLIQUES, order: settings.rdpOrder })
     .filter(({ sites }) => sites.length > 0)
     .map(({ sites, events }) => ({ sites, ...epsilonOf({ events, ...settings }) }))
     .sort((a, b) => b.pld - a.pld);
@@ -181,7 +184,7 @@ function facts(state: LedgerState, delivered: ReadonlyMap<string, number>): Pick
     const events = histories.find((history) => history.site === site)?.events ?? [];
     return { site, modality, steps: charged.get(site) ?? 0, delivered: delivered.get(site) ?? 0, disjointFrom, ...epsilonOf({ events, ...settings }) };
   });
-  return { cliques, sites };
+  return { cliques, cliqueCount: countCliques(composition), sites };
 }
 
 export function auditError({ verdict, problems }: AuditReport): AntiphonError | undefined {

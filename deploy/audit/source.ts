@@ -122,7 +122,9 @@ function fileLines(path: string): LineSource {
 
 function urlLines(url: string): LineSource {
   const bytes = async function* (): AsyncGenerator<Uint8Array> {
-    const response = await fetch(url);
+    const response = await fetch(url).catch((error: unknown) => {
+      throw new AntiphonError('network-unreachable', `cannot reach ${url}: ${error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error)}; is the coordinator running?`, { cause: error });
+    });
     if (!response.ok || response.body === null) throw new AntiphonError('audit-unreadable', `${url} answered ${response.status}; is it the address of an Antiphon coordinator?`);
     yield* response.body;
   };

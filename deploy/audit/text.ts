@@ -24,7 +24,8 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
   const closed = audit.problem === undefined ? 'no: the study goes on, or lines at the end were removed, which only a witness or a copy can show' : 'not in the lines that are believed';
   const { pld, rdp, delta } = audit.spent;
   const spent = `epsilon ${short(pld)} (PLD), ${short(rdp)} (RDP, order ${plan.accountant.rdpOrder}) at delta ${delta}`;
-  const disjoint = sites.filter(({ disjointFrom }) => disjointFrom.length > 0);
+  // Where a modality has one site, there is no other that a patient could be at.
+  const disjoint = sites.filter(({ modality, disjointFrom }) => disjointFrom.length > 0 && plan.sites.filter((other) => other.modality === modality).length > 1);
   const statement = ({ site, disjointFrom }: (typeof disjoint)[number]): string => (disjointFrom.includes(EVERY_OTHER_SITE) ? site : `${site} (from ${disjointFrom.join(', ')})`);
   return [
     { name: 'study', text: `${plan.studyName} (${plan.study.slice(0, 16)}...), coordinator key ${plan.coordinatorKey.slice(0, 16)}...` },
@@ -33,12 +34,16 @@ export function statements({ audit, sites }: AuditReport): readonly { readonly n
     {
       name: 'assumes',
       text: `sites sample and noise as their signed receipts say, and keep both secret; ${plan.schedule === 'adaptive' ? adaptiveText(plan) : 'PLD: the schedule of the PLAN was fixed before any data were touched'}${
-        disjoint.length === 0 ? '; nothing about who is where' : `; no patient is at two sites of a modality among those that both signed so: ${disjoint.map(statement).join(', ')}`
+        disjoint.length === 0 ? (hasSeveralSites(plan) ? '; nothing about who is where' : '') : `; no patient is at two sites of a modality among those that both signed so: ${disjoint.map(statement).join(', ')}`
       }`,
     },
     { name: 'covers not', text: "a patient's own site, false statements of sites (signed, so attributable), poisoned updates, timing, and what is listed as released without noise" },
     { name: 'closed', text: ended === undefined ? closed : `yes: ${ended.reason}: ${ended.detail.replaceAll(/\p{Cc}/gu, '?')}` },
   ];
+}
+
+function hasSeveralSites({ sites }: PlanEntry): boolean {
+  return new Set(sites.map(({ modality }) => modality)).size < sites.length;
 }
 
 function adaptiveText({ accountant }: PlanEntry): string {
@@ -55,9 +60,17 @@ export function believedText({ audit }: AuditReport): string | undefined {
   return `Nothing behind line ${state.length} is believed, which is the last signed head before the fault; what follows is of the first ${counted(state.length, 'line')}.`;
 }
 
+const CLIQUES_SHOWN = 5;
+const SITES_SHOWN = 40;
+
+/** Of a list that is cut; nothing of a whole one. */
+export function cutText(shown: number, count: number): string {
+  return shown < count ? `, ${shown} of ${count}, the worst first` : '';
+}
+
 export function formatAudit(report: AuditReport, { color }: { readonly color: boolean }): string {
   const paint = createColors(color);
-  const { audit, verdict, problems, cliques, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
+  const { audit, verdict, problems, cliques, cliqueCount, sites, disclosures, witnesses, spendLogs, copies, signatures, seconds } = report;
   const headline = verdict !== 'verified' ? paint.red(HEADLINES[verdict]) : hasPrivacy(audit) ? paint.green(HEADLINES[verdict]) : paint.yellow(HEADLINES[verdict]);
   const lines = [`${paint.bold(headline)}  ${report.source}: ${counted(audit.lines, 'line')}, ${counted(signatures, 'signature')}, ${seconds.toFixed(1)} s`];
   if (!hasPrivacy(audit)) lines.push(paint.yellow(NO_PRIVACY));
@@ -66,8 +79,9 @@ export function formatAudit(report: AuditReport, { color }: { readonly color: bo
   if (believed !== undefined) lines.push(paint.red(believed));
   if (audit.state.plan === undefined) return lines.join('\n');
   lines.push('', ...statements(report).map(({ name, text }) => `${name.padEnd(11)} ${text}`), '', report.rounds.count === 0 ? 'No round yet.' : `${roundsTable(report, color)}\n${legendLine(['q', 'noise', 'pld'])}`, '');
-  if (cliques.length > 0) lines.push('Worst-off patients (one site per modality that they may be at):');
-  for (const clique of cliques.slice(0, 5)) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
+  const shown = cliques.slice(0, CLIQUES_SHOWN);
+  if (cliques.length > 0) lines.push(`Worst-off patients (one site per modality that they may be at)${cutText(shown.length, cliqueCount)}:`);
+  for (const clique of shown) lines.push(`  epsilon ${figure(clique.pld)} (RDP ${figure(clique.rdp)})  ${clique.sites.join(' + ')}`);
   if (sites.length > 0) lines.push('', sitesTable(sites, color));
   if (witnesses.length + copies.length + spendLogs.length > 0) {
     lines.push('', 'Checked beside the ledger:');
@@ -108,6 +122,7 @@ export function auditJson(report: AuditReport): Record<string, unknown> {
     curve: curve.map(({ round, time, spent }) => ({ round, time, ...spent })),
     statements: Object.fromEntries(statements(report).map(({ name, text }) => [name, text])),
     disclosures: report.disclosures.map(({ what, why }) => ({ what, why })),
+    cliqueCount: report.cliqueCount,
     cliques: report.cliques.map(({ sites, pld, rdp }) => ({ sites, pld: finite(pld), rdp: finite(rdp) })),
     sites: report.sites.map(({ pld, rdp, ...site }) => ({ ...site, pld: finite(pld), rdp: finite(rdp) })),
   };
@@ -149,6 +164,8 @@ function roundsTable({ rounds }: AuditReport, color: boolean): string {
 
 function sitesTable(sites: AuditReport['sites'], color: boolean): string {
   const table = new Table({ head: ['site', 'modality', 'steps charged', 'delivered', 'PLD', 'RDP'], style: tableStyle(color) });
-  for (const { site, modality, steps, delivered, pld, rdp } of sites.slice(0, 40)) table.push([site, modality, steps, delivered, figure(pld), figure(rdp)]);
+  for (const { site, modality, steps, delivered, pld, rdp } of sites.slice(0, SITES_SHOWN)) table.push([site, modality, steps, delivered, figure(pld), figure(rdp)]);
+  const hidden = sites.length - SITES_SHOWN;
+  if (hidden > 0) table.push([{ colSpan: 6, content: `... ${counted(hidden, 'site')} more; all are in --html and --json ...` }]);
   return table.toString();
 }

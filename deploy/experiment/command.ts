@@ -4,7 +4,7 @@ import { countOption } from '../../shared/options.ts';
 import { BACKEND_CHOICES, type BackendChoice } from '../../shared/platform/backend-choice.ts';
 import type { DisplayInput } from '../display.ts';
 import { runExperiment } from './run.ts';
-import { readExperiment, type Shipped } from './sources.ts';
+import { readExperiment, shippedNames, type Shipped } from './sources.ts';
 
 export interface ExperimentCliParts {
   readonly shipped: Shipped;
@@ -25,7 +25,7 @@ interface ExperimentOptions {
 export function experimentCommand({ shipped, display, signal }: ExperimentCliParts): Command {
   return new Command('experiment')
     .description('run a grid of studies (data, epsilon, seeds, presets, any setting) and compare them; started again, it goes on')
-    .argument('<file>', 'the experiment file, or the name of a shipped one: main, ablation, membership, retention')
+    .argument('<file>', `the experiment file, or the name of a shipped one: ${shippedNames(shipped.experiments).join(', ')}`)
     .option('--data <folder>', 'folder above the records that the studies read; studies whose records are not there are skipped')
     .option('--out <folder>', 'where results are kept and looked for (default: antiphon-runs/experiment-NAME)')
     .option('--jobs <number>', 'cells at a time', countOption, 1)

@@ -2,12 +2,12 @@ import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { AntiphonError } from '../../shared/errors.ts';
 import { FUSION_RULES } from '../../shared/fusion/evaluation.ts';
-import { describeIssue, formatPath } from '../../shared/study/parse.ts';
+import { describeIssue, formatPath, inOurWords } from '../../shared/study/parse.ts';
 import { PRESET_NAMES } from './presets.ts';
 
 /** The experiment file: a grid of studies. `deploy/experiments/` has some; grid.ts says what it becomes. */
 
-const epsilons = z.array(z.union([z.literal('none'), z.number().positive()], '"none" or a positive number')).min(1);
+const epsilons = z.array(z.union([z.literal('none'), z.number().positive()])).min(1);
 const seeds = z.array(z.int().min(0).max(2 ** 31 - 1)).min(1);
 const siteCounts = z.array(z.int().positive()).min(1);
 const presets = z.array(z.enum(PRESET_NAMES)).min(1);
@@ -72,7 +72,7 @@ export function parseExperiment(text: string, source: string): Experiment {
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, strict: true });
   const [syntax] = document.errors;
   if (syntax !== undefined) throw new AntiphonError('study-invalid', `${source} is not valid YAML: ${syntax.message}`);
-  const result = experimentSchema.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const result = experimentSchema.safeParse(document.toJS({ maxAliasCount: 100 }), { error: inOurWords });
   if (result.success) return result.data;
   const lineOf = (path: readonly PropertyKey[]): string => {
     const node: unknown = document.getIn(path, true);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
-import { readFile, readdir } from 'node:fs/promises';
+import { createReadStream, existsSync, readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import didYouMean from 'didyoumean2';
 import { AntiphonError } from '../../shared/errors.ts';
@@ -16,7 +16,7 @@ export interface Shipped {
 
 /** An experiment by its path or a shipped one's name. */
 export async function readExperiment(given: string, { experiments }: Shipped): Promise<{ readonly experiment: Experiment; readonly folder: string }> {
-  const path = await findFile(given, { folder: '.', shipped: experiments, what: 'experiment' });
+  const path = findFile(given, { folder: '.', shipped: experiments, what: 'experiment' });
   return { experiment: parseExperiment(await readFile(path, 'utf8'), path), folder: dirname(path) };
 }
 
@@ -25,7 +25,7 @@ export async function findStudy(
   { study: given, data }: ExperimentEntry,
   { folder, shipped, dataRoot }: { readonly folder: string; readonly shipped: Shipped; readonly dataRoot: string | undefined },
 ): Promise<{ readonly source: StudySource } | { readonly skipped: string }> {
-  const path = await findFile(given, { folder, shipped: shipped.studies, what: 'study' });
+  const path = findFile(given, { folder, shipped: shipped.studies, what: 'study' });
   const text = await readFile(path, 'utf8');
   if (data === undefined && path === join(shipped.studies, 'synthetic.yaml')) return { source: { path, text, data: { type: 'made-up' } } };
   if (dataRoot === undefined) return { skipped: `${given}: its records are read from files, give the folder above them with --data` };
@@ -62,11 +62,16 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-async function findFile(given: string, { folder, shipped, what }: { readonly folder: string; readonly shipped: string; readonly what: string }): Promise<string> {
+/** Of the files in a folder of this package; none where it is not there. */
+export function shippedNames(folder: string): readonly string[] {
+  return (existsSync(folder) ? readdirSync(folder) : []).filter((name) => name.endsWith('.yaml')).map((name) => name.slice(0, -5)).sort();
+}
+
+function findFile(given: string, { folder, shipped, what }: { readonly folder: string; readonly shipped: string; readonly what: string }): string {
   const places = extname(given) === '' && basename(given) === given ? [join(shipped, `${given}.yaml`)] : [resolve(folder, given)];
   const found = places.find((place) => existsSync(place));
   if (found !== undefined) return found;
-  const names = (await readdir(shipped).catch(() => [])).filter((name) => name.endsWith('.yaml')).map((name) => name.slice(0, -5));
+  const names = shippedNames(shipped);
   const [nearest] = [didYouMean(given, names)].flat();
   const hint = typeof nearest === 'string' ? `did you mean "${nearest}"?` : `give a path (ending in .yaml), or one of: ${names.join(', ')}`;
   throw new AntiphonError('study-invalid', `no ${what} "${given}" (${places.join(', ')}); ${hint}`);

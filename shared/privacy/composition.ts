@@ -1,6 +1,7 @@
 import { invariant } from '../errors.ts';
 import type { PrivacyEvent } from './event.ts';
 import { mergeEqual } from './merge.ts';
+import { rdpOfEvent } from './rdp.ts';
 
 /** What one site has released of its patients; several histories of one site and modality add up. */
 export interface SiteHistory {
@@ -37,12 +38,25 @@ export function worstCliques({ sites, cliques: ofModalities }: Composition): rea
   return bounded.reduce<readonly Clique[]>((before, cliques) => before.flatMap((a) => cliques.map((b) => join(a, b))), [{ sites: [], events: [] }]);
 }
 
-/** Each choice of one clique per modality, whether or not another is worse, up to `limit` of them: for reports. */
-export function everyClique({ sites, cliques: ofModalities }: Composition, limit: number): readonly Clique[] {
-  return [...byModality(sites)].reduce<readonly Clique[]>(
-    (before, [modality, histories]) => before.flatMap((a) => cliquesOf(histories, ofModalities.get(modality) ?? []).map((b) => join(a, b))).slice(0, limit),
-    [{ sites: [], events: [] }],
-  );
+/**
+ * Each choice of one clique per modality, whether or not another is worse: for reports. Where there are more than `limit`, those of the largest Renyi DP at this order, the worst first: it
+ * adds up over modalities, so that the worst choices are among those of the worst of each.
+ */
+export function everyClique({ sites, cliques: ofModalities }: Composition, { limit, order }: { readonly limit: number; readonly order: number }): readonly Clique[] {
+  interface Choice { readonly parts: readonly Clique[]; readonly cost: number }
+  const worst = (choices: readonly Choice[]): readonly Choice[] => (choices.length <= limit ? choices : [...choices].sort((a, b) => (a.cost > b.cost ? -1 : a.cost < b.cost ? 1 : 0)).slice(0, limit));
+  const choices = [...byModality(sites)].reduce<readonly Choice[]>((before, [modality, histories]) => {
+    const own = worst(cliquesOf(histories, ofModalities.get(modality) ?? []).map((clique) => ({ parts: [clique], cost: clique.events.reduce((sum, event) => sum + (rdpOfEvent(event, [order])[0] ?? 0), 0) })));
+    return worst(before.flatMap((a) => own.map((b) => ({ parts: [...a.parts, ...b.parts], cost: a.cost + b.cost }))));
+  }, [{ parts: [], cost: 0 }]);
+  return choices.map(({ parts }) => parts.reduce(join, { sites: [], events: [] }));
+}
+
+/** So many choices there are in which some site has released anything. */
+export function countCliques({ sites, cliques: ofModalities }: Composition): number {
+  const perModality = [...byModality(sites)].map(([modality, histories]) => cliquesOf(histories, ofModalities.get(modality) ?? []));
+  const product = (countOf: (cliques: readonly Clique[]) => number): number => perModality.reduce((before, cliques) => before * countOf(cliques), 1);
+  return product((cliques) => cliques.length) - product((cliques) => cliques.filter((clique) => clique.sites.length === 0).length);
 }
 
 /** By modality, by site: a site is one, however its history is cut into pieces. */

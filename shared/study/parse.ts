@@ -69,10 +69,25 @@ export function formatPath(path: readonly PropertyKey[]): string {
 /** What the library would say in its own way ("Invalid input: expected number, received undefined"); undefined leaves the schema's own message. */
 export const inOurWords: z.core.$ZodErrorMap = (issue) => {
   if (issue.code === 'invalid_value') return `expected ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map((value) => JSON.stringify(value)).join(', ')}, found ${found(issue.input)}`;
+  if (issue.code === 'too_small') return `expected ${sized(issue.origin, issue.inclusive === false ? 'above' : 'at least', issue.minimum)}, found ${sizeFound(issue.input)}`;
+  if (issue.code === 'too_big') return `expected ${sized(issue.origin, issue.inclusive === false ? 'below' : 'at most', issue.maximum)}, found ${sizeFound(issue.input)}`;
   if (issue.code !== 'invalid_type') return undefined;
   const articles: Readonly<Record<string, string>> = { array: 'a list', object: 'keys with values', record: 'keys with values', string: 'text', boolean: 'true or false', int: 'a whole number', number: 'a number' };
-  return `expected ${articles[issue.expected] ?? issue.expected}, found ${found(issue.input)}`;
+  // YAML reads digits, dates and words such as yes as what they look like.
+  const quotes = issue.expected === 'string' && (typeof issue.input === 'number' || typeof issue.input === 'boolean') ? '; put it in quotes' : '';
+  return `expected ${articles[issue.expected] ?? issue.expected}, found ${found(issue.input)}${quotes}`;
 };
+
+/** What is bounded, and how: `a number above 0`, `at least 1 entry`. */
+function sized(origin: string, relation: string, bound: number | bigint): string {
+  if (origin === 'array') return `${relation} ${bound} ${Number(bound) === 1 ? 'entry' : 'entries'}`;
+  if (origin === 'string') return `${relation} ${counted(Number(bound), 'character')}`;
+  return `a number ${relation.startsWith('at') ? `of ${relation}` : relation} ${bound}`;
+}
+
+function sizeFound(input: unknown): string {
+  return Array.isArray(input) || typeof input === 'string' ? String(input.length) : found(input);
+}
 
 function found(value: unknown): string {
   if (value === undefined) return 'nothing: the key is missing';
@@ -93,10 +108,18 @@ export function describeIssue(issue: z.core.$ZodIssue, schema: unknown): Fault[]
     });
   }
   if (issue.code === 'invalid_union' && 'errors' in issue && issue.errors.length > 0) {
-    return [{ path: issue.path, message: issue.errors.flat().map((inner) => inner.message).join(', or ') }];
+    return [{ path: issue.path, message: eitherOf(issue.errors.flat().map((inner) => inner.message)) }];
   }
   if (issue.code === 'invalid_key') return [{ path: issue.path, message: issue.issues.map((inner) => inner.message).join(', ') }];
   return [{ path: issue.path, message: issue.message }];
+}
+
+/** `expected A or B, found C` where all say what they found instead, and it is the same. */
+function eitherOf(messages: readonly string[]): string {
+  const parts = messages.map((message) => /^expected (.*?), found (.*)$/s.exec(message));
+  const [first] = parts;
+  if (first?.[2] === undefined || !parts.every((part) => part?.[2] === first[2])) return messages.join(', or ');
+  return `expected ${[...new Set(parts.map((part) => part?.[1] ?? ''))].join(' or ')}, found ${first[2]}`;
 }
 
 /** The keys the schema knows at a path, for the suggestion; a union offers the keys of all its members. */

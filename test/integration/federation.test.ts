@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -184,6 +185,48 @@ it('a simulation stopped in the middle goes on with the same command, to a whole
   expect(third.code).toBe(0);
   expect(JSON.parse(third.stdout)).toMatchObject({ rounds: 8, accuracy: (JSON.parse(again.stdout) as { accuracy: object }).accuracy });
   expect((await run('audit', federation.out)).code).toBe(0);
+});
+
+it('a simulation of which a site is killed names the site and the signal, and what to do', async () => {
+  const federation = prepare({ rounds: 400 });
+  const words = ['simulate', '--study', federation.study, '--data', federation.data, '--out', federation.out];
+  const running = start(...words);
+  await running.line((line) => line.startsWith('round 2/400'));
+  const children = execFileSync('ps', ['-eo', 'pid=,ppid=,args='], { encoding: 'utf8' }).split('\n').map((line) => line.trim().split(/\s+/));
+  const victim = children.find(([, parent, ...args]) => parent === String(running.child.pid) && args.some((arg) => arg.endsWith('/left-2')));
+  expect(victim).toBeDefined();
+  process.kill(Number(victim?.[0]), 'SIGKILL');
+  const { code, stderr } = await running.finished;
+  expect(stderr).toMatch(/the process of sites? [^;]*left-2[^;]* was ended from outside, by SIGKILL, as a machine out of memory does; the same command with --out .* goes on/);
+  expect(code).toBe(11);
+  await expectVerified(federation);
+});
+
+it('a study whose sites refuse every round ends as failed, with 11, a report and a ledger that says so', async () => {
+  const federation = prepare({ rounds: 4 });
+  const lead = coordinator(federation);
+  await lead.line(isEvent('listening'));
+  for (const site of SITES) {
+    const invite = (await run('coordinator', 'invite', '--out', federation.out, '--site', site)).stdout.trim();
+    const enrolled = await run('site', 'enroll', invite, '--data', federation.data, '--home', federation.home(site), '--patients-disjoint', '--vault', federation.home(site), '--dataset', 'spend', '--min-cohort', '3');
+    expect(enrolled.code).toBe(0);
+  }
+  const sites = SITES.map((site) => startSite(federation, site));
+  const { code, stderr } = await lead.finished;
+  const detail = /none of the 4 rounds committed: the last, round 4: .*; right-1 refused: limits-exceeded/;
+  expect(stderr).toMatch(detail);
+  expect(code).toBe(11);
+  for (const site of sites) {
+    const { code: ended, stdout } = await site.finished;
+    expect(ended).toBe(0);
+    expect(stdout).toMatch(/failed: none of the 4 rounds committed/);
+  }
+  expect(readFileSync(join(federation.out, 'report.html'), 'utf8')).toMatch(detail);
+  const audit = await run('audit', federation.out);
+  expect(audit.code).toBe(0);
+  expect(audit.stdout).toMatch(/yes: failed: none of the 4 rounds committed/);
+  const again = await run('coordinator', 'start', '--study', federation.study, '--out', federation.out, '--port', '0');
+  expect(again.code).toBe(11);
 });
 
 it('a simulation whose reader leaves ends, and its processes with it', async () => {

@@ -42,6 +42,17 @@ describe('an experiment file', () => {
     expect(error.message).toMatch(/references: expected an even number/);
   });
 
+  it('words its faults as those of a study file', () => {
+    const { message } = errorOf(() => parseExperiment(text('epsilon: [two, 0]', 'presets: [foo]', 'seeds: [0.5]', 'rules: []', 'degraded: maybe'), 'try.yaml'));
+    expect(message).toContain('epsilon.0: expected "none" or a number, found the text "two"');
+    expect(message).toContain('epsilon.1: expected a number above 0, found 0');
+    expect(message).toContain('presets.0: expected one of "antiphon", "mla", "pamrl", found the text "foo"');
+    expect(message).toContain('seeds.0: expected a whole number, found 0.5');
+    expect(message).toContain('rules: expected at least 1 entry, found 0');
+    expect(message).toContain('degraded: expected true or false, found the text "maybe"');
+    expect(message).not.toMatch(/Invalid|received|Too small/);
+  });
+
   it('suggests keys inside a study of the list, too, and takes no data folder outside --data', () => {
     const error = errorOf(() => parseExperiment(text('epsilon: [3]').replace('study: synthetic', 'study: synthetic, epsilom: [2], data: ../private'), 'try.yaml'));
     expect(error.message).toContain('unknown key "epsilom"; did you mean "epsilon"?');

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { epsilonOf, rdpEpsilon, worstPld, worstRdp } from '../../shared/privacy/accountant.ts';
-import { everyClique, worstCliques, type SiteHistory } from '../../shared/privacy/composition.ts';
+import { countCliques, everyClique, worstCliques, type Clique, type SiteHistory } from '../../shared/privacy/composition.ts';
+import { rdpOfEvent } from '../../shared/privacy/rdp.ts';
 import type { PrivacyEvent } from '../../shared/privacy/event.ts';
 import { mergeEqual } from '../../shared/privacy/merge.ts';
 import { maximalCliques } from '../../shared/privacy/overlap.ts';
@@ -51,7 +52,7 @@ describe('worst cliques', () => {
     expect(others).toEqual([]);
     expect(worst?.sites).toEqual(['b', 'c', 'd']);
     expect(worst?.events).toEqual([gaussian(0.1, 1.5, 30), gaussian(0.2, 1.3, 12)]);
-    expect(everyClique({ sites, cliques }, 10).map((clique) => clique.sites.join('+'))).toEqual(['a+c+d', 'b+c+d']);
+    expect(everyClique({ sites, cliques }, { limit: 10, order: 5 }).map((clique) => clique.sites.join('+'))).toEqual(['a+c+d', 'b+c+d']);
   });
 
   it('never say less than any single clique (property)', () => {
@@ -61,7 +62,7 @@ describe('worst cliques', () => {
         const sites = histories.map((events, i) => history(`s${i}`, i % 2 === 0 ? 'even' : 'odd', ...events.map(({ q, z, steps }) => gaussian(q, z, steps))));
         const cliques = new Map(['even', 'odd'].map((modality) => [modality, maximalCliques(sites.filter((one) => one.modality === modality).map(({ site }) => site), () => overlap)]));
         const rdp = (among: readonly { readonly events: readonly PrivacyEvent[] }[]): number => Math.max(0, ...among.map(({ events }) => rdpEpsilon({ events, delta: 1e-5, orders: [4.5] }).epsilon));
-        expect(rdp(worstCliques({ sites, cliques }))).toBe(rdp(everyClique({ sites, cliques }, 1000)));
+        expect(rdp(worstCliques({ sites, cliques }))).toBe(rdp(everyClique({ sites, cliques }, { limit: 1000, order: 5 })));
       }),
     );
   });
@@ -104,7 +105,15 @@ describe('worst cliques', () => {
     // One modality fewer: 256 combinations are all composed.
     const fewer = { sites: sites.slice(2), cliques };
     expect(worstCliques(fewer)).toHaveLength(256);
-    expect(everyClique(fewer, 7)).toHaveLength(7);
+    // Of more than are asked for the worst, and the worst first: as if all had been sorted.
+    const rdpOf = (clique: Clique): number => clique.events.reduce((sum, event) => sum + rdpOfEvent(event, [5])[0]!, 0);
+    const all = everyClique(fewer, { limit: 256, order: 5 });
+    expect(all).toHaveLength(countCliques(fewer));
+    const seven = everyClique(fewer, { limit: 7, order: 5 }).map(rdpOf);
+    const sorted = all.map(rdpOf).sort((a, b) => b - a);
+    seven.forEach((rdp, i) => { expect(rdp).toBeCloseTo(sorted[i]!, 12); });
+    expect(seven).toHaveLength(7);
+    expect(countCliques({ sites: [], cliques })).toBe(0);
   });
 
   it('merge no numbers of steps that are none into one that is', () => {
@@ -150,7 +159,7 @@ describeWithShared('the ledger scenario of the golden values', ['golden/dp_golde
       expect(found / reference).toBeGreaterThan(1 - 1e-3);
       expect(found / reference).toBeLessThan(1 + 1e-3);
     };
-    for (const { sites: names, events } of everyClique({ sites, cliques }, 10)) close(epsilonOf({ events, delta, rdpOrder: 5 }).pld, scenario.eps_per_clique_pld[[...names].sort().join('+')] ?? NaN);
+    for (const { sites: names, events } of everyClique({ sites, cliques }, { limit: 10, order: 5 })) close(epsilonOf({ events, delta, rdpOrder: 5 }).pld, scenario.eps_per_clique_pld[[...names].sort().join('+')] ?? NaN);
     for (const { site, events } of sites) close(epsilonOf({ events, delta, rdpOrder: 5 }).pld, scenario.eps_each_site_pld[site] ?? NaN);
     close(epsilonOf({ events: sites.flatMap(({ events }) => events), delta, rdpOrder: 5 }).pld, scenario.eps_all_sequential_pld);
   });

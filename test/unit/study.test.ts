@@ -119,5 +119,9 @@ it('a value of the wrong kind is told in our words: what was expected, and what 
   expect(faults('rounds: 10', 'rounds: ten')).toContain('schedule.rounds: expected a number, found the text "ten"');
   expect(faults('antiphon: 1', 'antiphon: 2')).toContain('antiphon: expected 1, found 2');
   expect(faults('classes: ["no", "yes"]', 'classes: 3')).toContain('classes: expected a list, found 3');
+  expect(faults('rounds: 10', 'rounds: 0')).toContain('schedule.rounds: expected a number above 0, found 0');
+  expect(faults('classes: ["no", "yes"]', 'classes: ["no"]')).toContain('classes: expected at least 2 entries, found 1');
+  // YAML reads 64 zeros as a number: of a digest, nobody would see why it is no text.
+  expect(faults('name: ', `description: ${'0'.repeat(64)}\nname: `)).toContain('description: expected text, found 0; put it in quotes');
   for (const [from, to] of [['rounds: 10', 'rounds: ten'], ['antiphon: 1', 'antiphon: 2']] as const) expect(faults(from, to)).not.toMatch(/Invalid|received/);
 });
