@@ -60,7 +60,7 @@ export function experimentPage(input: { readonly name: string; readonly descript
   const plots = studies.map(({ lines }, i) => epsilonPlots(lines, i));
   const sections = studies.map((study, i) => {
     const { basis, head, rows } = studyTable(study);
-    const figures = (plots[i] ?? []).map(({ id }, f) => `<figure><figcaption>${FIGURES[f]?.caption ?? ''} against epsilon</figcaption><div id="${id}"></div></figure>`);
+    const figures = (plots[i] ?? []).map(({ id }, f) => `<figure><figcaption>${FIGURES[f]?.caption ?? ''} against epsilon</figcaption><div id="${id}" class="rows"></div></figure>`);
     const arms = new Set(study.lines.map(({ first }) => armOf(first.reading))).size;
     const left = figures.length > 0 && arms > MOST_DRAWN ? `<p class="muted">The plots show the first ${MOST_DRAWN} of ${arms} methods.</p>` : '';
     const cells = rows.map((row) => row.map(escapeHtml));
