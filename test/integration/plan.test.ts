@@ -144,7 +144,7 @@ it('files that are not there, studies that cannot be planned, and budgets that n
   expect(hopeless.stderr).toMatch(/no noise reaches epsilon 1e-7: even a noise multiplier of 10000/);
   // No study file is at fault where none was given.
   expect(hopeless.code).toBe(2);
-  expect((await run('plan', '--study', tiny, '--epsilon', '1e-9')).code).toBe(3);
+  expect((await run('plan', '--study', tiny, '--epsilon', '1e-9', '--delta', '1e-12')).code).toBe(3);
   const nowhere = await run('plan', '--study', tiny, '--out', join(folder, 'no', 'plan.svg'));
   expect(nowhere.stderr).toContain('could not write');
   expect(nowhere.code).toBe(13);
