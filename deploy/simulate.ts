@@ -165,7 +165,8 @@ export function startChild(args: readonly string[], signal: AbortSignal, name = 
     ask();
     await ended.catch(() => undefined);
   };
-  signal.addEventListener('abort', ask);
+  if (signal.aborted) ask();
+  else signal.addEventListener('abort', ask);
   return { onLine: (listener) => void listeners.push(listener), ended, failed, peakMemoryMiB: () => peak, stop };
 }
 
