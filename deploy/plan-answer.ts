@@ -30,7 +30,7 @@ const POINTS_OF_CURVE = 33;
 
 /** Everything that is known about a plan, from one of: a budget (then the noise is looked for), a noise multiplier, both. */
 export function answerPlan({ plan, epsilon: budget, noiseMultiplier: given }: PlanQuestion): PlanAnswer {
-  const binding = plan.adaptive?.binding ?? 'pld';
+  const binding = plan.binding;
   const calibrated = given === undefined && budget !== undefined ? both((accountant) => (accountant === binding ? noiseFor(accountant, plan, budget) : noiseOrNone(accountant, plan, budget))) : undefined;
   const noiseMultiplier = given ?? calibrated?.[binding] ?? NaN;
   return {

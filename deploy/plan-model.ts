@@ -21,8 +21,10 @@ export interface Plan {
   readonly order: readonly string[];
   readonly rounds: number;
   readonly delta: number;
-  /** Where rounds are given out as the study goes: what a plan of so many rounds can give each modality, and whose epsilon counts. Undefined: in turn. */
-  readonly adaptive?: { readonly bounds: (rounds: number) => ReadonlyMap<string, RoundBounds>; readonly binding: AccountantName };
+  /** Whose epsilon is held against the budget. */
+  readonly binding: AccountantName;
+  /** Where rounds are given out as the study goes: what a plan of so many rounds can give each modality. Undefined: in turn. */
+  readonly adaptive?: { readonly bounds: (rounds: number) => ReadonlyMap<string, RoundBounds> };
 }
 
 export const ACCOUNTANTS: readonly AccountantName[] = ['pld', 'rdp'];

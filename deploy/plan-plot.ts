@@ -23,7 +23,7 @@ export function planPage(answer: PlanAnswer, plotLibrary: PlotLibrary): string {
     budget: budget ?? null,
   };
   const cards: readonly (readonly [string, string, string])[] = [
-    ['Noise multiplier', String(noiseMultiplier), answer.calibrated === undefined ? 'as given' : plan.adaptive?.binding === 'rdp' ? 'by RDP, which the study binds' : `by PLD; ${answer.calibrated.rdp === Infinity ? 'none reaches it' : answer.calibrated.rdp} by RDP`],
+    ['Noise multiplier', String(noiseMultiplier), answer.calibrated === undefined ? 'as given' : plan.binding === 'rdp' ? 'by RDP, which the study binds' : `by PLD; ${answer.calibrated.rdp === Infinity ? 'none reaches it' : answer.calibrated.rdp} by RDP`],
     ['Epsilon by PLD', epsilonText(epsilon.pld), `after ${plan.rounds} ${plan.unit}s, δ = ${plan.delta}`],
     ['Epsilon by RDP', epsilonText(epsilon.rdp), 'holds where the plan changes, too'],
     [

@@ -44,7 +44,7 @@ export function assumptions(plan: Plan): string {
 /** What was asked, and the answer, in a few lines: [question, answer]. */
 export function headlines({ plan, budget, noiseMultiplier, calibrated, epsilon, roundsThatFit }: PlanAnswer): readonly (readonly [string, string])[] {
   const unit = plan.unit;
-  const binding = plan.adaptive?.binding ?? 'pld';
+  const binding = plan.binding;
   const fit = roundsThatFit === undefined ? [] : [[`${unit}s that fit`, `${countText(roundsThatFit.pld)} by PLD, ${countText(roundsThatFit.rdp)} by RDP; ${plan.rounds} planned`] as const];
   return [
     ...(budget === undefined ? [] : [['budget', `epsilon ${budget} at delta ${plan.delta}`] as const]),
@@ -87,7 +87,7 @@ export const MODALITY_HEAD = ['modality', 'sites', 'sampling rate', 'rounds x st
 export function curveRows({ curve, budget, plan }: PlanAnswer): readonly (readonly string[])[] {
   const stride = Math.ceil(curve.length / ROWS);
   const shown = curve.filter((_, i) => (curve.length - 1 - i) % stride === 0);
-  const share = (epsilon: EpsilonPair): string[] => (budget === undefined ? [] : [`${((100 * epsilon[plan.adaptive?.binding ?? 'pld']) / budget).toFixed(0)} %`]);
+  const share = (epsilon: EpsilonPair): string[] => (budget === undefined ? [] : [`${((100 * epsilon[plan.binding]) / budget).toFixed(0)} %`]);
   return shown.map(({ round, modality, epsilon }) => [String(round), ...(modality === undefined || plan.modalities.size === 1 ? [] : [modality]), epsilonText(epsilon.pld), epsilonText(epsilon.rdp), ...share(epsilon)]);
 }
 
@@ -103,7 +103,7 @@ export function formatPlan(answer: PlanAnswer, { color, out }: { readonly color:
     drawn.push(...rows.map((row) => [...row]));
     return drawn.toString();
   };
-  const short = roundsThatFit !== undefined && roundsThatFit[plan.adaptive?.binding ?? 'pld'] < plan.rounds;
+  const short = roundsThatFit !== undefined && roundsThatFit[plan.binding] < plan.rounds;
   return [
     paint.bold(`plan of ${plan.title}`),
     '',

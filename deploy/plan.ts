@@ -145,6 +145,7 @@ function plainQuestion(options: PlanOptions): PlanQuestion {
   if (steps !== undefined) refuse(options, '--steps', ['rounds', 'localSteps', 'modalities']);
   const names = modalities === 1 ? ['the modality'] : Array.from({ length: modalities }, (_, i) => `modality ${i + 1}`);
   const plan: Plan = {
+    binding: 'pld',
     title: steps === undefined ? `${rounds ?? 0} rounds` : `${steps} steps`,
     unit: steps === undefined ? 'round' : 'step',
     modalities: new Map(names.map((name) => [name, { samplingRate, stepsPerRound: localSteps, sites: [{ name: `a site of ${name}`, patients }], sitesDisjoint: true }])),
@@ -182,8 +183,9 @@ export function planOfStudy(study: Study, atDelta: number): Plan {
     order: scheduleOrder(study),
     rounds: study.schedule.rounds,
     delta: atDelta,
+    binding: study.privacy.protection === 'none' ? 'pld' : study.privacy.accountant,
     ...(study.schedule.adaptive === undefined
       ? {}
-      : { adaptive: { bounds: (rounds) => roundBounds({ ...study, schedule: { ...study.schedule, rounds } }), binding: study.privacy.protection === 'none' ? 'pld' : study.privacy.accountant } }),
+      : { adaptive: { bounds: (rounds) => roundBounds({ ...study, schedule: { ...study.schedule, rounds } }) } }),
   };
 }

@@ -9,6 +9,7 @@ import { epsilonOf } from '../../shared/privacy/accountant.ts';
 import { pldEpsilon } from '../../shared/privacy/pld.ts';
 import { parseStudy } from '../../shared/study/parse.ts';
 import { resolveStudy } from '../../shared/study/resolve.ts';
+import { ledgerStudy } from '../support/ledger-study.ts';
 
 const modality = (samplingRate: number, stepsPerRound: number, sites: number, sitesDisjoint: boolean, patients?: number): PlannedModality => ({
   samplingRate,
@@ -17,8 +18,9 @@ const modality = (samplingRate: number, stepsPerRound: number, sites: number, si
   sites: Array.from({ length: sites }, (_, i) => ({ name: `s${i}`, patients: patients === undefined ? undefined : patients + 10 * i })),
 });
 /** privacy.md: n = 500, q = 0.064, sigma 1.5, T = 300, delta 1e-4 costs epsilon 3.2441. */
-const single: Plan = { title: 'one', unit: 'round', modalities: new Map([['m', modality(0.064, 10, 1, true, 500)]]), order: ['m'], rounds: 30, delta: 1e-4 };
+const single: Plan = { binding: 'pld', title: 'one', unit: 'round', modalities: new Map([['m', modality(0.064, 10, 1, true, 500)]]), order: ['m'], rounds: 30, delta: 1e-4 };
 const mixed: Plan = {
+  binding: 'pld',
   title: 'mixed',
   unit: 'round',
   modalities: new Map([['image', modality(0.05, 4, 3, true, 200)], ['lab', modality(0.1, 7, 2, false)]]),
@@ -77,6 +79,17 @@ describe('a plan', () => {
     }
     expect(roundsThatFit('pld', single, 1.5, 1e-3)).toBe(0);
     expect(roundsThatFit('rdp', single, 1e4, 50)).toBe(MOST_ROUNDS);
+  });
+
+  it('plans the noise that the study will have, by the accountant that it binds', () => {
+    for (const accountant of ['pld', 'rdp'] as const) {
+      const study = ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', `epsilon: 3, accountant: ${accountant}`);
+      const [mechanism] = [...resolveStudy(study).modalities.values()].map((modality) => modality.mechanism);
+      const { noiseMultiplier, epsilon } = answerPlan({ plan: planOfStudy(study, 1e-5), epsilon: 3, noiseMultiplier: undefined });
+      expect(mechanism).toMatchObject({ noiseMultiplier });
+      expect(epsilon[accountant]).toBeLessThanOrEqual(3);
+      expect(epsilon[accountant]).toBeGreaterThan(2.99);
+    }
   });
 
   it('answers each question: noise for a budget, epsilon for a noise, rounds for both', () => {
