@@ -62,6 +62,25 @@ describe('a plan that binds PLD and whose modalities differ', () => {
   });
 });
 
+it('of an adaptive plan so many rounds fit as fit whichever modality gets them', () => {
+  const steps = (count: number): PlanEntry['modalities'][string]['mechanism'] => ({ ...MECHANISM, steps: count });
+  const modalities = { image: { mechanism: steps(2), rounds: 8, sitesDisjoint: true }, table: { mechanism: steps(9), rounds: 8, sitesDisjoint: false } };
+  const planned = (budget: string, schedule: Partial<PlanEntry>): LedgerBuilder => {
+    const one = new LedgerBuilder();
+    return one.add(one.plan(budget, { modalities, ...schedule }), one.enrolment('a', 'image'), one.enrolment('b', 'image'), one.enrolment('c', 'table'));
+  };
+  const bounds = new Map([['image', { least: 2, most: 8 }], ['table', { least: 2, most: 8 }]]);
+  const spent = (image: number, table: number): number => roundedUp(pldOfCharges(planned('3', {}).state, new Map([['a', 2 * image], ['b', 2 * image], ['c', 9 * table]])));
+  // In turn all ten rounds fit; were the dear modality to get eight, only some.
+  const budget = String(spent(5, 5));
+  expect(roundsThatFit(planned(budget, {}).state, bounds)).toBe(10);
+  const rounds = roundsThatFit(planned(budget, { schedule: 'adaptive' }).state, bounds);
+  expect(rounds).toBeLessThan(10);
+  expect(rounds).toBeGreaterThan(0);
+  expect(spent(0, rounds)).toBeLessThanOrEqual(Number(budget));
+  expect(roundsThatFit(planned(String(spent(2, 8)), { schedule: 'adaptive' }).state, bounds)).toBe(10);
+});
+
 describe('a study with noise, budget and different sampling rates', () => {
   const budgetOf = (privacy: string, rate: string): number => resolveStudy(ledgerStudy('epsilon: 3, noiseMultiplier: 1.7', privacy, rate)).budget.epsilon;
 
