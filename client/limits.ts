@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { epsilonFigure } from '../shared/epsilon-text.ts';
 import { fromDecimal } from '../shared/ledger/decimal.ts';
 import { mechanismSchema, type LedgerMechanism, type ReserveEntry } from '../shared/ledger/entry.ts';
 import { fromLedgerMechanism } from '../shared/ledger/mechanism.ts';
@@ -50,20 +51,19 @@ export function judgeLimits(
   if (limits.minNoiseMultiplier !== undefined && noiseOf(mechanism) < limits.minNoiseMultiplier) return `a noise multiplier of at least ${limits.minNoiseMultiplier} is asked here, the round has ${noiseOf(mechanism)}`;
   const today = earlier.filter((entry) => now - Date.parse(entry.time) < 86_400_000).length;
   if (limits.maxRoundsPerDay !== undefined && today >= limits.maxRoundsPerDay) return `at most ${limits.maxRoundsPerDay} rounds a day are allowed here`;
-  if (limits.maxEpsilon === undefined) return undefined;
-  const delta = limits.delta ?? Math.min(fromDecimal(round.delta), ...earlier.map((entry) => fromDecimal(entry.delta)));
-  const epsilon = filterEpsilon([...earlier.map((entry) => entry.mechanism), mechanism], { cap: limits.maxEpsilon, delta, orderFor: limits.delta ?? USUAL_DELTA });
-  return epsilon <= limits.maxEpsilon ? undefined : `this data set allows epsilon up to ${limits.maxEpsilon} (delta ${delta}) over all studies, the round would bring it to ${epsilon.toFixed(4)} by Rényi DP at one order (larger than the PLD figure of a study, and valid whatever later studies do)`;
+  const { maxEpsilon: cap } = limits;
+  if (cap === undefined) return undefined;
+  const { delta, epsilonWith } = filterOf(earlier, { cap, given: limits.delta, delta: fromDecimal(round.delta) });
+  const epsilon = epsilonWith(mechanism);
+  return epsilon <= cap ? undefined : `this data set allows epsilon up to ${cap} (delta ${delta}) over all studies, the round would bring it to ${epsilonFigure(epsilon, 4)} by Rényi DP at one order (larger than the PLD figure of a study, and valid whatever later studies do)`;
 }
 
 /** How many further rounds of one mechanism the limit on epsilon allows, at most `planned`; undefined: there is no such limit. */
 export function roundsAllowed(limits: Limits, { mechanism, delta, log, planned }: { readonly mechanism: LedgerMechanism; readonly delta: number; readonly log: readonly SpendEntry[]; readonly planned: number }): number | undefined {
   const { maxEpsilon: cap } = limits;
   if (cap === undefined) return undefined;
-  const earlier = log.filter((entry) => entry.type === 'spend');
-  const at = limits.delta ?? Math.min(delta, ...earlier.map((entry) => fromDecimal(entry.delta)));
-  const spent = earlier.map((entry) => entry.mechanism);
-  const fits = (rounds: number): boolean => filterEpsilon([...spent, { ...mechanism, steps: mechanism.steps * rounds }], { cap, delta: at, orderFor: limits.delta ?? USUAL_DELTA }) <= cap;
+  const { epsilonWith } = filterOf(log.filter((entry) => entry.type === 'spend'), { cap, given: limits.delta, delta });
+  const fits = (rounds: number): boolean => epsilonWith({ ...mechanism, steps: mechanism.steps * rounds }) <= cap;
   let [most, tooMany] = [0, planned + 1];
   while (tooMany - most > 1) {
     const middle = Math.floor((most + tooMany) / 2);
@@ -71,6 +71,13 @@ export function roundsAllowed(limits: Limits, { mechanism, delta, log, planned }
     else tooMany = middle;
   }
   return most;
+}
+
+/** What the limit on epsilon is held against: everything spent before and this, at the custodian's delta (`given`), else at the smallest of all studies'. */
+function filterOf(earlier: readonly Extract<SpendEntry, { type: 'spend' }>[], { cap, given, delta: own }: { readonly cap: number; readonly given: number | undefined; readonly delta: number }): { readonly delta: number; readonly epsilonWith: (mechanism: LedgerMechanism) => number } {
+  const delta = given ?? Math.min(own, ...earlier.map((entry) => fromDecimal(entry.delta)));
+  const spent = earlier.map((entry) => entry.mechanism);
+  return { delta, epsilonWith: (mechanism) => filterEpsilon([...spent, mechanism], { cap, delta, orderFor: given ?? USUAL_DELTA }) };
 }
 
 function noiseOf(mechanism: LedgerMechanism): number {

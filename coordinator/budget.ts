@@ -1,3 +1,4 @@
+import { epsilonFigure } from '../shared/epsilon-text.ts';
 import { fromDecimal } from '../shared/ledger/decimal.ts';
 import type { LedgerMechanism, ReserveEntry } from '../shared/ledger/entry.ts';
 import type { LedgerState } from '../shared/ledger/fold.ts';
@@ -23,7 +24,7 @@ export function reserveRound(
   if (!(epsilon <= fromDecimal(plan.budget.epsilon))) {
     return {
       type: 'exhausted',
-      detail: `round ${round.round} would bring epsilon to ${epsilon.toFixed(4)}, above the budget of ${plan.budget.epsilon} (delta ${after.delta}); ${bindingEpsilon(plan, spent).toFixed(4)} is spent`,
+      detail: `round ${round.round} would bring epsilon to ${epsilonFigure(epsilon, 4)}, above the budget of ${plan.budget.epsilon} (delta ${after.delta}); ${epsilonFigure(bindingEpsilon(plan, spent), 4)} is spent`,
     };
   }
   if (!wholePlanFits(ledger)) {

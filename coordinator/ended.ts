@@ -1,4 +1,5 @@
 import type { AbortEntry } from '../shared/ledger/entry.ts';
+import { MAX_REASON_BYTES, shorten } from '../shared/lengths.ts';
 import { readLine } from '../shared/ledger/line.ts';
 import { isLedgerProblem } from '../shared/ledger/problem.ts';
 import type { Book } from './book.ts';
@@ -58,13 +59,9 @@ export function abortText({ reason, refusals }: Pick<AbortEntry, 'reason' | 'ref
   return `${reason}${named.join('')}${more > 0 ? `; ${more} more refused` : ''}`;
 }
 
-/** The protocol's bound on what a farewell says; the ledger, which every site has by then, says it in full. */
-const MAX_FAREWELL = 300;
-
-/** What a site is told, and prints. */
+/** What a site is told, and prints, at most as long as the protocol allows; the ledger, which every site has by then, says it in full. */
 export function farewellText({ reason, detail }: StudyEnd): string {
-  const text = `${reason}: ${detail}`;
-  return text.length <= MAX_FAREWELL ? text : `${text.slice(0, MAX_FAREWELL - 3)}...`;
+  return shorten(`${reason}: ${detail}`, MAX_REASON_BYTES);
 }
 
 /** Sites that have not said that they know the end, and call meanwhile, get the whole ledger, cosign it, and are told. */

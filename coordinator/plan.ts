@@ -37,6 +37,9 @@ export function plannedDisclosures(study: Study): readonly DisclosureEntry[] {
   if (study.evaluation !== undefined) {
     disclosures.push({ type: 'disclosure', what: 'metrics of every evaluated model on the held-out evaluation records', why: 'the study declares these records public; they get no protection' });
   }
+  for (const [name, { records: { frozen } }] of Object.entries(study.modalities)) {
+    if (frozen !== undefined) disclosures.push({ type: 'disclosure', what: `whatever the frozen network before ${name} (SHA-256 ${frozen.sha256}) has learnt elsewhere`, why: 'the study states that it was not trained on patients of its sites; nobody can check that, and no epsilon counts it' });
+  }
   if (study.privacy.protection === 'none') {
     disclosures.push({ type: 'disclosure', what: 'every update of every site, neither clipped nor noised', why: 'the study runs with privacy protection `none`' });
   }

@@ -15,6 +15,8 @@ import { eventOf, type ResolvedStudy } from '../shared/study/resolve.ts';
 import { modalityOfRound } from '../shared/study/schedule.ts';
 import type { FusionSpec, Study } from '../shared/study/schema.ts';
 import { flatOf, type ModelState } from './model-state.ts';
+import type { StudyContext } from './run.ts';
+import type { Checkpoint } from './store/checkpoint.ts';
 
 /**
  * What an adaptive schedule goes by: scores of released models on the public selection part, and nothing else. Part of the checkpoint, in float32 as it is stored there: a coordinator that
@@ -37,6 +39,21 @@ export async function progressAfter(before: Progress, input: ScoredModel & { rea
   const { modality, window } = input;
   const nll = await selectionNll(input);
   return { nll, gains: new Map([...before.gains, [modality, [...(before.gains.get(modality) ?? []), Math.fround(before.nll - nll)].slice(-window)]]) };
+}
+
+type Studied = Pick<StudyContext, 'study' | 'networks'>;
+
+/** The initial checkpoint; of a study that is not adaptive as it is. */
+export async function withFirstProgress({ study, networks }: Studied, checkpoint: Checkpoint, selection: EvaluationSet | undefined): Promise<Checkpoint> {
+  if (study.schedule.adaptive === undefined || selection === undefined) return checkpoint;
+  return { ...checkpoint, progress: await firstProgress({ model: checkpoint.model, networks, selection, fusion: study.fusion }) };
+}
+
+/** The checkpoint of a round, which has its predecessor's progress; of a study that is not adaptive as it is. */
+export async function withProgress({ study, networks }: Studied, checkpoint: Checkpoint, { modality, selection }: { readonly modality: string; readonly selection: EvaluationSet | undefined }): Promise<Checkpoint> {
+  const { adaptive } = study.schedule;
+  if (adaptive === undefined || selection === undefined || checkpoint.progress === undefined) return checkpoint;
+  return { ...checkpoint, progress: await progressAfter(checkpoint.progress, { model: checkpoint.model, networks, selection, fusion: study.fusion, modality, window: adaptive.window }) };
 }
 
 interface ScoredModel {

@@ -10,21 +10,20 @@ import { toLedgerMechanism } from '../shared/ledger/mechanism.ts';
 import type { Network } from '../shared/model/network.ts';
 import type { ResolvedStudy } from '../shared/study/resolve.ts';
 import type { Study } from '../shared/study/schema.ts';
-import { combineUpdates, freshOptimiser, serverStep } from './aggregate.ts';
-import { averageWith, isAveraged } from './average.ts';
 import type { Book } from './book.ts';
 import { reserveRound } from './budget.ts';
 import { checkUpdate, updateNormBound } from './check-update.ts';
+import { combine } from './combine.ts';
 import { loadCommitted, modelHash } from './committed-model.ts';
 import { abortText, endOfSchedule, farewellText } from './ended.ts';
 import { evaluateModel } from './evaluate.ts';
 import type { EventSink, Spent, StudyEvent } from './events.ts';
 import { conductRound, type AbortSignalLike, type RoundOutcome } from './exchange.ts';
-import { projectHeadUpdate, rememberHeadUpdate } from './head-projection.ts';
 import type { Hub } from './hub.ts';
-import { flatOf, initialModel, withFlat } from './model-state.ts';
+import { flatOf, initialModel } from './model-state.ts';
 import { planEntry, plannedDisclosures } from './plan.ts';
-import { firstProgress, nextModality, progressAfter } from './progress.ts';
+import { nextModality, withFirstProgress, withProgress } from './progress.ts';
+import { sitesReady } from './sites-ready.ts';
 import type { Checkpoint, CheckpointStore } from './store/checkpoint.ts';
 
 /** A reserved round that has not ended: its X25519 secret, so that a restarted coordinator can open what sites have staged. */
@@ -105,34 +104,8 @@ export function checkStudyOf({ plan }: LedgerState, { study, studyHash }: StudyC
 async function lastCheckpoint({ study, studyHash, networks }: StudyContext, { book, checkpoints, evaluationSets, primitives }: CoordinatorPorts): Promise<Checkpoint> {
   const { lastCommit } = book.state();
   if (lastCommit !== undefined) return loadCommitted(checkpoints, lastCommit, { primitives, studyHash });
-  const model = initialModel(study, networks);
-  const progress = study.schedule.adaptive === undefined || evaluationSets === undefined ? undefined : await firstProgress({ model, networks, selection: evaluationSets.selection, fusion: study.fusion });
-  return { round: 0, model, average: undefined, optimisers: new Map(), headMoments: new Map(), progress };
-}
-
-/** Resolves when at least `needed` of these sites have enrolled and said that they are ready, or the study is stopped; the join deadline ends the wait. */
-function sitesReady({ study }: StudyContext, ports: CoordinatorPorts, { names, needed }: { readonly names: readonly string[]; readonly needed: number }): Promise<void> {
-  const missing = (): string[] => names.filter((name) => !ports.hub.ready().has(name));
-  const { joinDeadlineSeconds } = study.operation;
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      unsubscribe();
-      cancelTimer();
-      ports.signal.removeEventListener('abort', check);
-      settle();
-    };
-    const check = (): void => {
-      if (ports.signal.aborted || names.length - missing().length >= needed) finish(resolve);
-    };
-    const unsubscribe = ports.hub.subscribe(check);
-    const cancelTimer = ports.setTimer(() => {
-      finish(() => {
-        reject(new AntiphonError('study-failed', `expected ${needed} of ${names.length} sites within ${joinDeadlineSeconds} s, still missing: ${missing().join(', ')}; start them, or raise operation.joinDeadlineSeconds`));
-      });
-    }, joinDeadlineSeconds * 1000);
-    ports.signal.addEventListener('abort', check);
-    check();
-  });
+  const checkpoint: Checkpoint = { round: 0, model: initialModel(study, networks), average: undefined, optimisers: new Map(), headMoments: new Map(), progress: undefined };
+  return withFirstProgress({ study, networks }, checkpoint, evaluationSets?.selection);
 }
 
 function endedBefore(state: LedgerState): StudyEnd | undefined {
@@ -252,7 +225,7 @@ async function conclude(
   if (verdict.type === 'aggregate') {
     delivered = verdict.delivered.map(({ receipt }) => receipt.site);
     // Scored before it is saved: whatever the next round depends on is durable with the COMMIT.
-    checkpoint = await scored(context, ports, combine(context, round.checkpoint, reserve, verdict.delivered), reserve);
+    checkpoint = await withProgress(context, combine(context, round.checkpoint, reserve, verdict.delivered), { modality: reserve.modality, selection: ports.evaluationSets?.selection });
     await ports.checkpoints.save(checkpoint, { studyHash: context.studyHash, protection: context.study.privacy.protection });
     const modelOut = modelHash(ports.primitives, checkpoint.model, reserve.modality);
     await ports.book.append(
@@ -276,42 +249,6 @@ async function conclude(
   };
   ports.emit(verdict.type === 'abort' ? { ...event, reason: abortText({ reason: verdict.reason, refusals }) } : event);
   return checkpoint;
-}
-
-/** With what an adaptive schedule goes by: from released models and public records only, post-processing. */
-async function scored({ study, networks }: StudyContext, { evaluationSets }: CoordinatorPorts, checkpoint: Checkpoint, { modality }: ReserveEntry): Promise<Checkpoint> {
-  const { adaptive } = study.schedule;
-  if (adaptive === undefined || evaluationSets === undefined || checkpoint.progress === undefined) return checkpoint;
-  return { ...checkpoint, progress: await progressAfter(checkpoint.progress, { model: checkpoint.model, networks, selection: evaluationSets.selection, fusion: study.fusion, modality, window: adaptive.window }) };
-}
-
-/** Weighted mean, head protection, server optimiser, average of the last models: all of it post-processing of noised updates. */
-export function combine(
-  { study, networks }: Pick<StudyContext, 'study' | 'networks'>,
-  checkpoint: Checkpoint,
-  { round, modality }: Pick<ReserveEntry, 'round' | 'modality'>,
-  delivered: readonly { readonly receipt: { readonly site: string }; readonly update: Float32Array }[],
-): Checkpoint {
-  const network = networks.get(modality);
-  invariant(network !== undefined, `network of ${modality}`);
-  const weightOf = new Map(study.sites.map(({ name, patients }) => [name, patients]));
-  const delta = combineUpdates(delivered.map(({ receipt, update }) => ({ update, weight: weightOf.get(receipt.site) ?? 0 })));
-  let { headMoments } = checkpoint;
-  if (study.head.protection === 'released') {
-    const shape = { features: study.head.features, classes: study.classes.length };
-    const kernel = delta.slice(network.encoderSize, network.encoderSize + shape.features * shape.classes);
-    delta.set(projectHeadUpdate(headMoments, { modality, kernel, shape }), network.encoderSize);
-    headMoments = rememberHeadUpdate(headMoments, { modality, kernel, shape });
-  }
-  const { weights, state } = serverStep({
-    weights: flatOf(checkpoint.model, modality),
-    delta,
-    state: checkpoint.optimisers.get(modality) ?? freshOptimiser(network.size),
-    spec: study.optimiser.server,
-  });
-  const model = withFlat(checkpoint.model, modality, weights);
-  const average = isAveraged(study, round) ? averageWith(checkpoint.average, model) : checkpoint.average;
-  return { round, model, average, optimisers: new Map([...checkpoint.optimisers, [modality, state]]), headMoments, progress: checkpoint.progress };
 }
 
 function isEvaluated(study: Study, round: number): boolean {

@@ -98,8 +98,7 @@ ${TERMS}
 }
 
 function weightsTitle(pool: Of<'started'>['pool']): string {
-  const where = 'Mean fusion weight';
-  return pool === 'robust' ? `${where} (in the log and linear pools; the study's rule, the robust product, has no weights)` : where;
+  return pool === 'robust' ? 'Mean fusion weight: how probably a modality is sound, as a share of all of them' : 'Mean fusion weight, by the uncertainty of each modality';
 }
 
 /** The same test samples with one modality failing some of them; a mean over the modalities. */

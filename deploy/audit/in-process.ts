@@ -1,7 +1,7 @@
 import { trainRound } from '../../client/train.ts';
 import { checkUpdate, updateNormBound } from '../../coordinator/check-update.ts';
 import { flatOf, initialModel } from '../../coordinator/model-state.ts';
-import { combine } from '../../coordinator/run.ts';
+import { combine } from '../../coordinator/combine.ts';
 import type { Checkpoint } from '../../coordinator/store/checkpoint.ts';
 import type { Dataset } from '../../shared/data/dataset.ts';
 import { AntiphonError, invariant } from '../../shared/errors.ts';

@@ -44,11 +44,11 @@ export function calibrate({ labels, clean, degraded }: { readonly labels: Int32A
 
 /** [records], in (0, 1], and 0 for a record that is not there or says nothing: 1 / (1 + discount * excess). What a calibrated logit is: logit / temperature * reliability. */
 export function reliabilityOf({ discount }: ModalityCalibration, { present, atypicality }: Pick<ScoredRecords, 'present' | 'atypicality'>): Float32Array<ArrayBuffer> {
-  return Float32Array.from(present, (there, i) => (there === 0 ? 0 : 1 / (1 + discount * excess(atypicality?.[i]))));
+  return Float32Array.from(present, (there, i) => (there === 0 ? 0 : believed(discount, atypicality?.[i])));
 }
 
-function excess(atypicality = 0): number {
-  return Math.max(0, Math.abs(atypicality) - TYPICAL_TO);
+function believed(discount: number, atypicality = 0): number {
+  return 1 / (1 + discount * Math.max(0, Math.abs(atypicality) - TYPICAL_TO));
 }
 
 /** Negative log-likelihood of the labels, nats, over the records that are there. */
@@ -57,8 +57,8 @@ function surprise(labels: Int32Array, { logits, present, atypicality }: ScoredRe
   let sum = 0;
   for (let i = 0; i < present.length; i += 1) {
     if (present[i] === 0) continue;
-    const divisor = temperature * (1 + discount * excess(atypicality?.[i]));
-    sum -= logSoftmax(logits.subarray(i * classes, (i + 1) * classes).map((logit) => logit / divisor))[labels[i]!]!;
+    const factor = believed(discount, atypicality?.[i]) / temperature;
+    sum -= logSoftmax(logits.subarray(i * classes, (i + 1) * classes).map((logit) => logit * factor))[labels[i]!]!;
   }
   return sum;
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { hasOnnx } from '../support/onnx-runtime.ts';
 import { run, temporaryFolder } from '../support/processes.ts';
 import { denseGraph, denseOnnx, sha256Of, type Dense } from '../support/small-network.ts';
 
@@ -13,16 +13,6 @@ const onnx = denseOnnx(folds);
 const SUMS = { 'tfjs-graph': sha256Of(...Object.values(graph)), onnx: sha256Of(onnx) };
 const FILES = { 'tfjs-graph': 'nets/model.json', onnx: 'nets/folds.onnx' };
 type Format = keyof typeof SUMS;
-
-function hasOnnx(): boolean {
-  try {
-    createRequire(import.meta.url).resolve('onnxruntime-node');
-    return true;
-  } catch {
-    console.warn('onnxruntime-node is not installed: both modalities take a graph model, that of ONNX is skipped');
-    return false;
-  }
-}
 
 /** The class is whether two numbers have the same sign: one feature of a layer over the numbers, a half plane, has at most three of the four quadrants right. */
 function writeData(folder: string): void {
@@ -68,7 +58,7 @@ const named = (format: Format, sha256: string = SUMS[format]): string => `, froz
 it('sites and evaluation see what frozen networks make of their records, and learn from it privately what they cannot without', async () => {
   const folder = temporaryFolder();
   writeData(folder);
-  const right: Format = hasOnnx() ? 'onnx' : 'tfjs-graph';
+  const right: Format = hasOnnx ? 'onnx' : 'tfjs-graph';
   const accuracyOf = async (study: string, out: string): Promise<Record<string, number>> => {
     const result = await run('simulate', '--study', study, '--data', folder, '--out', join(folder, out), '--json');
     expect(result.code === 0 ? '' : result.stderr).toBe('');

@@ -1,21 +1,12 @@
-import { createRequire } from 'node:module';
 import { describe, expect, it } from 'vitest';
 import { collectRows } from '../../shared/data/features.ts';
 import { openFrozen, recordSink, type FrozenModel } from '../../shared/data/frozen.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
 import { createRowStore } from '../../shared/platform/row-store.ts';
 import { memoryFiles } from '../support/memory-files.ts';
+import { hasOnnx } from '../support/onnx-runtime.ts';
 import { writeOnnx } from '../support/onnx-writer.ts';
 import { graphModel, placeholder, sha256Of, type GraphNode } from '../support/small-network.ts';
-
-const hasOnnx = ((): boolean => {
-  try {
-    createRequire(import.meta.url).resolve('onnxruntime-node');
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 interface Wanted {
   readonly format: 'tfjs-graph' | 'onnx';

@@ -1,16 +1,12 @@
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { makeCanaries } from '../../deploy/audit/canaries.ts';
-import { buildDataset, checkLayout, type Dataset } from '../../shared/data/dataset.ts';
+import { buildDataset, checkLayout } from '../../shared/data/dataset.ts';
 import { buildEvaluationSet } from '../../shared/data/evaluation-set.ts';
 import { readNetwork } from '../../shared/data/frozen-files.ts';
 import { formatNpy } from '../../shared/data/npy.ts';
 import { tf } from '../../shared/model/tf.ts';
 import { openBackend } from '../../shared/platform/backend.ts';
-import { onnxOpener } from '../../shared/platform/frozen/onnx.ts';
-import { weightsOf } from '../../shared/platform/frozen/onnx-tensors.ts';
 import { encoderShape } from '../../shared/study/encoder-input.ts';
 import { createKeyStream } from '../../shared/platform/key-stream.ts';
 import { nodePrimitives } from '../../shared/platform/primitives.ts';
@@ -18,78 +14,8 @@ import { parseStudy } from '../../shared/study/parse.ts';
 import type { Study } from '../../shared/study/schema.ts';
 import { featuresOf } from '../support/features.ts';
 import { memoryFiles } from '../support/memory-files.ts';
-import { writeOnnx } from '../support/onnx-writer.ts';
-import { dense, denseFeatures, denseGraph, denseOnnx, graphModel, placeholder, sha256Of } from '../support/small-network.ts';
-
-const primitives = { sha256: (bytes: Uint8Array): Uint8Array => createHash('sha256').update(bytes).digest() };
-const hasOnnx = ((): boolean => {
-  try {
-    createRequire(import.meta.url).resolve('onnxruntime-node');
-    return true;
-  } catch {
-    return false;
-  }
-})();
-if (!hasOnnx) console.warn('onnxruntime-node is not installed: the tests of ONNX networks are skipped');
-
-/** Records of 5 numbers: 11 to train on, of them one without any, and 4 of either part of the evaluation. */
-const RECORDS = 19;
-const INPUTS = 5;
-const raw = Float32Array.from({ length: RECORDS * INPUTS }, (_, i) => (Math.floor(i / INPUTS) === 3 ? NaN : 10 + 6 * Math.sin(3.1 * (i + 1))));
-const partOf = (row: number): string => (row < 11 ? 'train' : row < 15 ? 'selection' : 'test');
-const DATA = {
-  'index.csv': ['patient,label,part', ...Array.from({ length: RECORDS }, (_, row) => `p${row},${row % 2},${partOf(row)}`)].join('\n'),
-  'values.npy': formatNpy({ shape: [RECORDS, INPUTS], data: raw }),
-};
-/** What the transform below makes of a row. */
-const prepared = (row: number): number[] => Array.from(raw.subarray(row * INPUTS, (row + 1) * INPUTS), (value) => (value - 10) / 4);
-
-function study(frozen: string, { shape = `[${INPUTS}]`, encoder = '{ type: mlp, hidden: [4], activation: tanh }', more = '' } = {}): Study {
-  return parseStudy(
-    `antiphon: 1
-name: frozen
-classes: [well, ill]
-modalities:
-  blood:
-    shape: ${shape}
-    encoder: ${encoder}
-    records:
-      index: index.csv
-      values: values.npy
-      patient: patient
-      label: label
-      transform: { subtract: 10, divideBy: 4 }
-      frozen: ${frozen}
-      ${more}
-sites: [{ name: one, modality: blood, patients: 19, where: { part: train } }]
-schedule: { rounds: 2, localSteps: 1 }
-optimiser: { local: { learningRate: 0.1 } }
-privacy: { protection: local-noise, clipNorm: 1, samplingRate: 0.5, delta: 0.001, epsilon: 8 }
-evaluation: { public: true, sample: patient, selection: { where: { part: selection } }, test: { where: { part: test } } }
-`,
-    'frozen.yaml',
-  );
-}
-
-const network = dense(INPUTS, 7, 3);
-const graph = denseGraph(network, { shards: 3 });
-const onnx = denseOnnx(network);
-const FORMATS = [
-  { format: 'tfjs-graph', file: 'nets/model.json', sha256: sha256Of(...Object.values(graph)), files: Object.fromEntries(Object.entries(graph).map(([name, bytes]) => [`nets/${name}`, bytes])), runs: true },
-  { format: 'onnx', file: 'net.onnx', sha256: sha256Of(onnx), files: { 'net.onnx': onnx }, runs: hasOnnx },
-];
-type Case = (typeof FORMATS)[number];
-
-const spec = ({ format, file, sha256 }: Pick<Case, 'format' | 'file' | 'sha256'>, more = 'outputShape: [3]'): string => `{ format: ${format}, file: ${file}, sha256: ${sha256}, ${more} }`;
-const read = (from: Study, files: Readonly<Record<string, string | Uint8Array>>): Promise<Dataset> =>
-  buildDataset({ study: from, modality: 'blood', selection: { where: { part: 'train' } }, files: memoryFiles({ ...DATA, ...files }), primitives });
-
-function expectClose(found: ArrayLike<number>, wanted: readonly number[]): void {
-  expect(found).toHaveLength(wanted.length);
-  wanted.forEach((value, i) => expect(Math.abs(found[i]! - value)).toBeLessThan(1e-5 * (1 + Math.abs(value))));
-}
-
-const TRAINED_ON = [0, 1, 2, 4, 5, 6, 7, 8, 9, 10];
+import { denseFeatures, denseGraph, graphModel, placeholder, sha256Of } from '../support/small-network.ts';
+import { DATA, expectClose, FORMATS, INPUTS, network, prepared, primitives, raw, read, RECORDS, spec, study, TRAINED_ON, type Case } from '../support/frozen-scene.ts';
 
 describe.each(FORMATS)('a frozen network as $format', (one) => {
   it.skipIf(!one.runs).each([1, 4, 10, 16])('gives the reference\'s features, %i records at once', async (batch) => {
@@ -258,51 +184,6 @@ describe('a graph model', () => {
   });
 });
 
-describe.skipIf(!hasOnnx)('an ONNX network', () => {
-  const named = (file: Uint8Array, more: string): string => spec({ format: 'onnx', file: 'net.onnx', sha256: sha256Of(file) }, more);
-
-  it('with channels first takes records whose channels are last, and gives such features', async () => {
-    // A 1 x 1 convolution: out[o] = relu(sum_c K[o, c] in[c] + k[o]) at each of the 2 x 3 places.
-    const [height, width, channels, filters] = [2, 3, 2, 4];
-    const K = Array.from({ length: filters * channels }, (_, i) => Math.fround(Math.cos(2.1 * i)));
-    const k = [0.25, -0.5, 0.125, 0.75];
-    const file = writeOnnx({
-      input: { name: 'x', dims: ['n', channels, height, width] },
-      outputs: [{ name: 'y', dims: ['n', filters, height, width] }],
-      nodes: [
-        { op: 'Conv', inputs: ['x', 'K', 'k'], outputs: ['c'], ints: { kernel_shape: [1, 1] } },
-        { op: 'Relu', inputs: ['c'], outputs: ['y'] },
-      ],
-      weights: { K: { dims: [filters, channels, 1, 1], data: K }, k: { dims: [filters], data: k } },
-    });
-    const pictures = Float32Array.from({ length: RECORDS * height * width * channels }, (_, i) => 10 + 4 * Math.sin(1.3 * (i + 1)));
-    const files = { 'net.onnx': file, 'values.npy': formatNpy({ shape: [RECORDS, height, width, channels], data: pictures }) };
-    const cnn = study(named(file, 'outputShape: [2, 3, 4], layout: channels-first, batch: 3'), { shape: '[2, 3, 2]', encoder: '{ type: cnn, filters: [4] }' });
-    const dataset = await read(cnn, files);
-    const places = Array.from({ length: 11 * height * width }, (_, place) => Array.from({ length: channels }, (_, c) => (pictures[place * channels + c]! - 10) / 4));
-    expectClose(featuresOf(dataset), places.flatMap((x) => k.map((bias, o) => Math.max(0, x.reduce((sum, value, c) => sum + value * K[o * channels + c]!, bias)))));
-    await expect(read(study(named(file, 'outputShape: [2, 3, 4]'), { shape: '[2, 3, 2]' }), files)).rejects.toThrow(/its input "x" takes \[any, 2, 2, 3\]; change the shape of modality "blood" .*, or records\.frozen\.layout/);
-  });
-
-  it('of a fixed batch needs that batch, and its last one is filled up', async () => {
-    const fixed = denseOnnx(network, { input: { name: 'record', dims: [4, INPUTS] }, outputs: [{ name: 'features', dims: [4, 3] }] });
-    await expect(read(study(named(fixed, 'outputShape: [3]')), { 'net.onnx': fixed })).rejects.toThrow(/takes \[1, 5\] in net\.onnx, its input "record" takes \[4, 5\]; give records\.frozen\.batch: 4/);
-    expectClose(featuresOf(await read(study(named(fixed, 'outputShape: [3], batch: 4')), { 'net.onnx': fixed })), TRAINED_ON.flatMap((row) => denseFeatures(network, prepared(row))));
-  });
-
-  it('of several outputs needs the name of one', async () => {
-    const two = denseOnnx(network, { outputs: [{ name: 'features', dims: ['batch', 3] }, { name: 'r', dims: ['batch', 7] }] });
-    await expect(read(study(named(two, 'outputShape: [7]')), { 'net.onnx': two })).rejects.toThrow(/has 2 outputs \(features, r\); say in records\.frozen\.output which one/);
-    expect((await read(study(named(two, 'outputShape: [7], output: r')), { 'net.onnx': two })).size).toBe(7);
-    await expect(read(study(named(two, 'outputShape: [7], output: h')), { 'net.onnx': two })).rejects.toThrow(/expected an output "h" \(records\.frozen\.output\) of the network net\.onnx, found: features, r/);
-  });
-
-  it('of whole numbers is refused', async () => {
-    const whole = denseOnnx(network, { input: { name: 'record', dims: ['batch', INPUTS], type: 7 }, nodes: [{ op: 'Cast', inputs: ['record'], outputs: ['features'], ints: { to: 1 } }], outputs: [{ name: 'features', dims: ['batch', INPUTS] }] });
-    await expect(read(study(named(whole, 'outputShape: [5]')), { 'net.onnx': whole })).rejects.toThrow(/its input "record" takes int64; export it with a float32 input/);
-  });
-});
-
 it('stands before canaries, too, whose records an audit makes', async () => {
   const [tfjs] = FORMATS;
   const from = study(spec(tfjs!)).modalities['blood']!;
@@ -318,33 +199,6 @@ it('stands before canaries, too, whose records an audit makes', async () => {
     expect(Math.min(...apart)).toBeLessThan(1e-5);
   }
   await expect(makeCanaries({ study: study(spec(tfjs!)), site, count: 3, like, files, primitives: nodePrimitives, random: createKeyStream() })).rejects.toThrow(/behind a front-end or a frozen network need a bound/);
-});
-
-it('refuses an ONNX network with weights in a file that its sum does not cover', async () => {
-  const { outputs, A } = network;
-  const file = writeOnnx({
-    input: { name: 'x', dims: ['n', INPUTS] },
-    outputs: [{ name: 'y', dims: ['n', outputs] }],
-    nodes: [{ op: 'MatMul', inputs: ['x', 'W'], outputs: ['y'] }],
-    weights: { A: { dims: [A.length], data: A }, W: { dims: [INPUTS, outputs], data: [], location: 'weights.bin' } },
-  });
-  expect(weightsOf(file)).toBe('elsewhere');
-  await expect(read(study(spec({ format: 'onnx', file: 'net.onnx', sha256: sha256Of(file) })), { 'net.onnx': file })).rejects.toThrow(/has weights in other files, which its SHA-256 does not cover/);
-});
-
-it('follows an ONNX file to its end, wherever it is cut, and never takes a part for the whole', () => {
-  const file = denseOnnx(network);
-  expect(weightsOf(file)).toBe('inside');
-  const whole = Array.from(file.keys(), (length) => length).filter((length) => weightsOf(file.subarray(0, length)) === 'inside');
-  // Cut between two of the outermost fields: nothing, the version, the version and the graph.
-  expect(whole).toHaveLength(3);
-});
-
-it('says how to install ONNX where it is missing', async () => {
-  const open = onnxOpener(() => Promise.reject(new Error("Cannot find module 'onnxruntime-node'")));
-  const refused = open({ path: 'net.onnx', model: onnx, weights: new Uint8Array() });
-  await expect(refused).rejects.toMatchObject({ code: 'data-invalid' });
-  await expect(refused).rejects.toThrow(/need the library "onnxruntime-node", .*install it beside antiphon: npm install --save-prod --ignore-scripts onnxruntime-node@1\.30\.0$/);
 });
 
 it('the studies\' own page shows a frozen network that a study may have', () => {

@@ -48,6 +48,15 @@ it.each<[string, string, readonly RegExp[]]>([
   for (const { why } of disclosures) expect(why.length).toBeGreaterThan(20);
 });
 
+it('a study with a frozen network discloses that nobody counts what that has learnt elsewhere', () => {
+  const frozen = `records: { frozen: { format: onnx, file: net.onnx, sha256: ${'ab'.repeat(32)}, outputShape: [7] }, index`;
+  const [cap, learnt, ...others] = plannedDisclosures(ledgerStudy('records: { index', frozen));
+  expect(others).toEqual([]);
+  expect(cap?.what).toMatch(/^the cap/);
+  expect(learnt?.what).toBe(`whatever the frozen network before image (SHA-256 ${'ab'.repeat(32)}) has learnt elsewhere`);
+  expect(learnt?.why).toMatch(/not trained on patients of its sites; nobody can check that/);
+});
+
 describe('the longest update that clipping, noise and learning rate can explain', () => {
   const mechanism = { protection: 'local-noise', samplingRate: 0.25, noiseMultiplier: 1.5, clipNorm: 0.8, steps: 6 } as const;
   const input = { mechanism, parameters: 400, patients: 60, learningRate: 0.3, momentum: 0.5 };
