@@ -178,7 +178,7 @@ function robustnessTable(test: Evaluation, { robustness, pool, color }: { readon
   for (const [rule, name] of fusionRows(pool)) {
     table.push([name, ...[test.fused[rule], ...kinds.map(({ fused }) => fused[rule])].map(({ accuracy, ece15 }) => `${(100 * accuracy).toFixed(1)} % (ECE ${(100 * ece15).toFixed(1)})`)]);
   }
-  return `${table.toString()}\nthe study's rule weighs the reliability of each record, the compared rules have temperatures only`;
+  return `${table.toString()}\nunder "calibration: selection" the study's rule also weighs the reliability of each record; the compared rules have temperatures only`;
 }
 
 /** The one JSON object of `--json`; the test part where it was evaluated, else the last selection part. */
